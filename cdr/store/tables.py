@@ -124,6 +124,14 @@ quarantine = Table(
     mysql_engine="InnoDB",
 )
 
+source_override = Table(  # events that are read with a later source version than the one they came with (retry)
+    "source_override",
+    main_metadata,
+    Column("ref", BigId, primary_key=True, autoincrement=False),  # journal position
+    Column("source_id", BigInteger, nullable=False),
+    mysql_engine="InnoDB",
+)
+
 nas_reboot = Table(
     "nas_reboot",
     main_metadata,
@@ -298,6 +306,7 @@ cdr = Table(
     Column("cost_currency", Name(3), nullable=False),
     Column("exception", Name(255), nullable=False),  # reason codes joined by ;
     Column("flags", Name(255), nullable=False),
+    Column("digest", BigInteger, nullable=False),  # of what pairing said; equal: new evidence changed nothing
     Column("attempts", Integer, nullable=False),  # how many of events belong to attempts
     Column("events", Bytes(), nullable=False),  # journal positions, 8 bytes each, big-endian
     PrimaryKeyConstraint("id", "revision"),
