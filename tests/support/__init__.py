@@ -1,0 +1,1 @@
+"""Helpers of tests, benchmarks and scripts."""

@@ -1,0 +1,1 @@
+"""History of the journal: writers, source versions, accounting events as they came."""

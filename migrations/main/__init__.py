@@ -1,0 +1,1 @@
+"""History of the main database: what calls were, what they cost, who paid."""

@@ -1,0 +1,5 @@
+"""Commands of stage 3: what people are told."""
+
+import typer
+
+app = typer.Typer()
