@@ -1,18 +1,28 @@
 """The front door: the `tollbook` command, which puts the three stages together."""
 
 import sys
+from collections.abc import Callable
 from importlib.metadata import version
 from typing import Annotated
 
 import typer
+from reports.nightly import nightly_job
 from sqlalchemy.exc import DBAPIError
 
 import accounting.cli
 import cdr.cli
 import reports.cli
-from accounting.base.cli import main_error
+from accounting.base.cli import ConfigOption, main_error
+from accounting.base.clock import now_us
+from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
-from accounting.db.engine import as_problem
+from accounting.base.log import configure
+from accounting.db.engine import SchemaState, as_problem, open_database
+from accounting.supervisor import Child, supervise, tollbook_command
+from cdr.pipeline import LEASE, LEASE_WAIT_S, Pipeline
+from cdr.scheduler import Job, run_jobs
+
+NIGHTLY_INTERVAL_S = 60
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for stage in (accounting.cli.app, cdr.cli.app, reports.cli.app):
@@ -34,6 +44,46 @@ def options(
     """Accounting and CDRs for VoIP providers."""
 
 
+@app.command()
+def schedule(config: ConfigOption = None) -> None:
+    """Run the worker: process every few seconds, close what is due, make each nightly report that is missing.
+
+    Example: tollbook schedule --config /etc/tollbook/tollbook.toml
+    """
+    settings = load_settings(config)
+    configure(settings.log.format == "json", settings.log.level)
+    with open_database(settings.database.url) as database:
+        pipeline = Pipeline(database, settings)
+
+        def process(stop: Callable[[], bool]) -> None:
+            with database.lease(LEASE, LEASE_WAIT_S):
+                pipeline.run(now_us, stop=stop)
+
+        jobs = (
+            Job("process", settings.worker.interval_s, process),
+            Job("nightly", NIGHTLY_INTERVAL_S, nightly_job(database, settings)),
+        )
+        run_jobs(jobs)
+
+
+@app.command()
+def serve(config: ConfigOption = None) -> None:
+    """Run receiver and worker as child processes and start again what dies; create the tables of an empty database.
+
+    Example: tollbook serve --config /etc/tollbook/tollbook.toml
+    """
+    settings = load_settings(config)
+    configure(settings.log.format == "json", settings.log.level)
+    with open_database(settings.database.url, check_schema=False) as database:
+        if database.schema_state() is SchemaState.EMPTY:
+            database.upgrade()
+    open_database(settings.database.url).dispose()
+    words = ("--config", str(settings.path)) if settings.path else ()
+    raise typer.Exit(
+        supervise([Child(name, tollbook_command(name, *words)) for name in ("receive", "schedule")])
+    )
+
+
 def main() -> None:
     """Run the command line; a problem an operator can mend is one line on stderr and exit code 1."""
     try:
@@ -42,6 +92,8 @@ def main() -> None:
         sys.exit(main_error(error))
     except DBAPIError as error:
         sys.exit(main_error(as_problem(error)))
+    except OSError as error:
+        sys.exit(main_error(TollbookError(f"{error.filename}: {error.strerror}" if error.filename else str(error))))
 
 
 if __name__ == "__main__":

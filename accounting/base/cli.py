@@ -1,5 +1,6 @@
 """What all commands share: options, printing, and how a problem becomes one line and an exit code."""
 
+import getpass
 import json
 import sys
 from pathlib import Path
@@ -38,3 +39,8 @@ def main_error(error: BaseException) -> int:
     for line in lines or [type(error).__name__]:
         sys.stderr.write(f"tollbook: {line}\n")
     return EXIT_PROBLEM
+
+
+def actor_name() -> str:
+    """Return who is at the keyboard, for the records: the login name."""
+    return getpass.getuser()

@@ -1,0 +1,153 @@
+"""Commands on one CDR: show where its figures come from, close it by hand."""
+
+import json as jsonlib
+from typing import Annotated, Any
+
+import typer
+
+from accounting.base import clock
+from accounting.base.cli import ConfigOption, JsonOption, actor_name, as_json
+from accounting.base.config import load_settings
+from accounting.base.errors import TollbookError
+from accounting.base.log import configure
+from accounting.base.money import format_micros
+from accounting.db.engine import Database, open_database
+from accounting.event import AccountingEvent, Source, unpack_ref
+from accounting.journal import JournalWriter, register_source
+from cdr.evidence import EvidenceReader
+from cdr.pipeline import LEASE, LEASE_WAIT_S, Pipeline
+from cdr.settle import CdrRow, unpack_refs
+from cdr.store import calls
+from cdr.store.exceptions import load_overrides
+
+cdr_app = typer.Typer(no_args_is_help=True, help="One CDR: explain it, close it by hand.")
+
+OPERATOR = Source(id=0, name="operator", kind="operator", dialects=())
+
+
+@cdr_app.command()
+def show(
+    id: Annotated[int, typer.Argument(metavar="ID", help="cdr_id of the CSV.")],
+    json: JsonOption = False,
+    config: ConfigOption = None,
+) -> None:
+    """Explain a CDR: its revisions, its charges with their ledger entries, and the packets that caused them.
+
+    Example: tollbook cdr show 4294967297
+    """
+    settings = load_settings(config)
+    with open_database(settings.database.url) as database:
+        told = _explain(database, id)
+    if json:
+        as_json(told)
+        return
+    for name, rows in told.items():
+        typer.echo(f"{name}:")
+        for row in rows:
+            typer.echo("  " + "  ".join(f"{key}={value}" for key, value in row.items() if value not in ("", None)))
+
+
+def _explain(database: Database, cdr_id: int) -> dict[str, list[dict[str, Any]]]:
+    with database.read() as conn:
+        revisions = calls.revisions(conn, cdr_id)
+        if not revisions:
+            raise TollbookError(f"no CDR has the id {cdr_id}")
+        charges = calls.charges_of(conn, cdr_id)
+        refs = unpack_refs(revisions[-1].events)
+        overrides = load_overrides(conn, refs)
+    reader = EvidenceReader(database)
+    events, _ = reader.translate(reader.fetch(refs), overrides)
+    return {
+        "revisions": [_revision(row) for row in revisions],
+        "charges": [_charge(row) for row in charges],
+        "events": [_event(event) for event in sorted(events, key=lambda event: event.at_us)],
+    }
+
+
+def _revision(row: CdrRow) -> dict[str, Any]:
+    told = row._asdict()
+    for hidden in ("call_hash", "digest", "events", "superseded_at", "call_key"):
+        del told[hidden]
+    for name in ("started_at", "answered_at", "ended_at", "closed_at", "made_at"):
+        told[name] = clock.iso_ms(told[name])
+    for name in ("price", "cost"):
+        micros, decimals = told.pop(f"{name}_micros"), told.pop(f"{name}_decimals")
+        told[name] = "" if micros is None else format_micros(micros, decimals)
+    return told
+
+
+def _charge(row: Any) -> dict[str, Any]:
+    told = dict(row._mapping)
+    told["amount"] = format_micros(told.pop("amount_micros"), told.pop("decimals"))
+    told["service_at"] = clock.iso_ms(told["service_at"])
+    return told
+
+
+def _event(event: AccountingEvent) -> dict[str, Any]:
+    writer, seq = unpack_ref(event.ref)
+    told = {"journal": f"{writer}/{seq}", "at": clock.iso_ms(clock.from_us(event.at_us))}
+    shown = ("kind", "source", "from_tag", "to_tag", "sip_code", "caller_uri", "called_uri", "translated_uri",
+             "source_ip", "duration_ms", "media_info", "reason", "flags")  # fmt: skip
+    told |= {name: getattr(event, name) for name in shown}
+    told["kind"] = str(event.kind)
+    told["flags"] = ";".join(event.flags)
+    return told
+
+
+@cdr_app.command()
+def close(
+    id: Annotated[int, typer.Argument(metavar="ID", help="cdr_id of the CSV.")],
+    ended_at: Annotated[str, typer.Option("--ended-at", metavar="ISO", help="When the call ended, with offset or Z.")],
+    reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why you know; kept for ever.")],
+    config: ConfigOption = None,
+) -> None:
+    """Say when an answered call ended. The correction is an event like any other: a new revision, charged anew.
+
+    Example: tollbook cdr close 4294967297 --ended-at 2026-11-24T07:09:43Z --reason "customer's own CDR"
+    """
+    ended = clock.parse_instant(ended_at)
+    if not reason.strip():
+        raise TollbookError("--reason must say why")
+    settings = load_settings(config)
+    configure(settings.log.format == "json", settings.log.level)
+    with open_database(settings.database.url) as database, database.lease(LEASE, LEASE_WAIT_S):
+        pipeline = Pipeline(database, settings)
+        pipeline.run(clock.now_us)
+        raw = _correction(database, id, ended, reason)
+        writer = JournalWriter(database, "operator", actor_name())
+        try:
+            writer.append([(clock.now_us(), register_source(database, OPERATOR), b"", raw)])
+        finally:
+            writer.close()
+        pipeline.run(clock.now_us)
+        with database.read() as conn:
+            row = calls.load_latest(conn, [id]).get(id)
+    if row is None:
+        raise TollbookError(
+            f"the correction of {id} is stored, but its call is not closed; see: tollbook exceptions list"
+        )
+    typer.echo(f"CDR {id}, revision {row.revision}: {row.duration_ms / 1000:.3f} s, {row.rating}")
+
+
+def _correction(database: Database, cdr_id: int, ended: Any, reason: str) -> bytes:
+    with database.read() as conn:
+        row = calls.load_latest(conn, [cdr_id]).get(cdr_id)
+    if row is None:
+        raise TollbookError(f"no CDR has the id {cdr_id}")
+    if row.answered_at is None:
+        raise TollbookError(f"CDR {cdr_id} was not answered ({row.disposition}); there is no end to correct")
+    if ended < row.answered_at:
+        raise TollbookError(f"--ended-at lies before the answer at {clock.iso_ms(row.answered_at)}")
+    return jsonlib.dumps(
+        {
+            "call_key": row.call_key,
+            "call_id": row.call_id,
+            "from_tag": row.from_tag,
+            "to_tag": row.to_tag,
+            "is_session": "\x00" in row.call_key,
+            "nas": row.nas,
+            "ended_us": clock.to_us(ended),
+            "reason": reason.strip(),
+            "actor": actor_name(),
+        }
+    ).encode()

@@ -1,0 +1,288 @@
+"""The pipeline: journal -> events -> calls -> CDRs, charges and balances, one batch in one transaction.
+
+A batch commits wholly or not at all, together with the offsets it has read up to. It never changes the journal.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import NamedTuple
+
+from sqlalchemy import Connection
+from sqlalchemy.exc import DBAPIError
+
+from accounting.base import clock
+from accounting.base.config import Settings
+from accounting.base.log import get_logger
+from accounting.base.metrics import (
+    PIPELINE_BATCHES,
+    PIPELINE_CDRS,
+    PIPELINE_EVENTS,
+    PIPELINE_RETRIES,
+    PIPELINE_SET_ASIDE,
+)
+from accounting.db.engine import Database
+from accounting.db.failures import is_transient, is_unavailable
+from accounting.event import AccountingEvent, EventKind, group_key, key_hash, unpack_ref
+from accounting.journal import JournalRow
+from cdr.charging import Charging
+from cdr.evidence import EvidenceReader
+from cdr.pairing import PairingLimits, pair_group
+from cdr.plan import Plan, set_aside_row
+from cdr.store import batches, calls, exceptions
+
+LEASE = "pipeline"
+LEASE_WAIT_S = 60
+TRIES_MAX = 5
+SWEEP_MAX = 20_000
+NO_CALL = (EventKind.OTHER, EventKind.NAS_ON, EventKind.NAS_OFF)
+
+log = get_logger(__name__)
+
+
+class Work(NamedTuple):
+    """What one batch is made of: journal rows, and groups (key -> hash) to look at again without new events."""
+
+    rows: tuple[JournalRow, ...] = ()
+    groups: tuple[tuple[str, int], ...] = ()
+    origin: str = "events_read"  # the count that the rows are taken from: read, exception or quarantined
+    gone: tuple[int, ...] = ()  # ids of exceptions (or refs of quarantined events) that the rows come from
+    rate_again: frozenset[int] = frozenset()  # CDRs to rate though nothing new is known of the call
+    kind: str = "process"
+
+    def halves(self) -> "tuple[Work, Work]":
+        """Return the same work in two parts."""
+        if self.rows:
+            middle = len(self.rows) // 2
+            first, last = self.rows[:middle], self.rows[middle:]
+            if not middle:  # one row and some groups
+                return self._replace(groups=()), self._replace(rows=(), gone=())
+            refs = {row.ref for row in first}
+            gone = set(self.gone)
+            return (
+                self._replace(rows=first, groups=(), gone=tuple(sorted(gone & refs))),
+                self._replace(rows=last, gone=tuple(sorted(gone - refs))),
+            )
+        middle = len(self.groups) // 2
+        return self._replace(groups=self.groups[:middle]), self._replace(groups=self.groups[middle:])
+
+    @property
+    def size(self) -> int:
+        """How many things a failure could come from."""
+        return len(self.rows) + len(self.groups)
+
+
+class Pipeline:
+    """Turns what the journal holds into CDRs; one at a time per database, see lease()."""
+
+    def __init__(self, database: Database, settings: Settings, *, actor: str = "pipeline") -> None:
+        self._database = database
+        self._reader = EvidenceReader(database)
+        self._batch_max = settings.worker.batch_events_max
+        pairing = settings.pairing
+        self._limits = PairingLimits(
+            max_age_us=pairing.max_age_s * 1_000_000,
+            stop_grace_us=pairing.stop_grace_s * 1_000_000,
+            media_grace_us=pairing.media_grace_s * 1_000_000,
+            reuse_gap_us=pairing.reuse_gap_s * 1_000_000,
+        )
+        self._charging = Charging(self._reader, settings.directions, actor)
+
+    def run(self, now_us: Callable[[], int], *, stop: Callable[[], bool] = lambda: False) -> Counter[str]:
+        """Process all that the journal holds and all open calls that are due; return the sums of the batches' counts.
+
+        now_us gives the clock of grace times and ages. The caller holds the lease.
+        """
+        done: Counter[str] = Counter()
+        while not stop():
+            some = self.step(now_us())
+            if some is None:
+                break
+            done.update(some)
+        return done
+
+    def step(self, now_us: int) -> Counter[str] | None:
+        """Make one batch; return its counts, or None if there is nothing to do."""
+        with self._database.read() as conn:
+            offsets = batches.load_offsets(conn)
+            rows = self._reader.read_after(offsets, self._batch_max)
+            due = {} if rows else calls.due_groups(conn, now_us, SWEEP_MAX)
+        if not rows and not due:
+            return None
+        return self.carry_out(Work(tuple(rows), tuple(due.items())), now_us)
+
+    def carry_out(self, work: Work, now_us: int) -> Counter[str]:
+        """Commit this work; what cannot be made is found by halving and set aside, so that the rest goes on."""
+        try:
+            return self._try(work, now_us)
+        except batches.OvertakenError:
+            raise
+        except Exception as error:
+            if isinstance(error, DBAPIError) and is_unavailable(error):
+                raise
+            if work.size > 1:
+                first, last = work.halves()
+                done = self.carry_out(first, now_us)
+                done.update(self.carry_out(last, now_us))
+                return done
+            PIPELINE_SET_ASIDE.inc()
+            log.error("an event could not be processed and is set aside", error=type(error).__name__)
+            return self._set_aside(work, error)
+
+    def _try(self, work: Work, now_us: int) -> Counter[str]:
+        for attempt in range(TRIES_MAX):
+            try:
+                return self._make_and_commit(work, now_us)
+            except DBAPIError as error:
+                if not is_transient(error) or attempt == TRIES_MAX - 1:
+                    raise
+                PIPELINE_RETRIES.inc()
+                log.warning("the database asked for another try", attempt=attempt + 1, error=type(error).__name__)
+                time.sleep(0.05 * 2**attempt)
+        raise AssertionError("unreachable")
+
+    # ---- one batch ------------------------------------------------------------------------------------------------
+
+    def _make_and_commit(self, work: Work, now_us: int) -> Counter[str]:
+        with self._database.read() as conn:
+            batch_id = batches.last_batch(conn) + 1
+            offsets = batches.load_offsets(conn)
+            plan = self.prepare(conn, work, now_us, batch_id)
+        return self._commit(plan, work, offsets, batch_id)
+
+    def prepare(self, conn: Connection, work: Work, now_us: int, batch_id: int) -> Plan:
+        """Return what this work would write as that batch; nothing is written."""
+        plan = self._pair(conn, work, now_us)
+        self._charging.prepare(conn, plan, batch_id)
+        return plan
+
+    def _pair(self, conn: Connection, work: Work, now_us: int) -> Plan:
+        plan = Plan(rate_again=work.rate_again)
+        now = clock.now()
+        overrides = exceptions.load_overrides(conn, [row.ref for row in work.rows])
+        events, unread = self._reader.translate(work.rows, overrides)
+        for row, source, why in unread:
+            plan.quarantine_rows.append((row.ref, source, why.reason, why.detail, row.received_us))
+        plan.counts["events_quarantined"] += len(unread)
+        plan.counts[work.origin] += len(work.rows) * (1 if work.origin == "events_read" else -1)
+        if work.origin == "events_quarantined":
+            plan.quarantine_gone.extend(work.gone)
+        else:
+            plan.exceptions_gone.extend(work.gone)
+
+        arrived, keys = self._sort(conn, plan, events, dict(work.groups))
+        stored = calls.load_stored(conn, keys)
+        known = self._known(conn, [s.refs for group in stored.values() for s in group])
+        reboots = self._reboots(conn, plan, arrived, known)
+        for key in keys:
+            group = stored.get(key, [])
+            new = arrived.get(key, [])
+            old = [known[ref] for s in group for ref in s.refs]
+            if not (new or old):
+                continue
+            evidence = old + new
+            nas = evidence[0].nas if evidence[0].is_session else ""
+            paired = pair_group(evidence, now_us=now_us, reboots=reboots.get(nas, ()), limits=self._limits)
+            plan.add_group(group, len(new), paired, now)
+        return plan
+
+    def _sort(
+        self, conn: Connection, plan: Plan, events: Sequence[AccountingEvent], keys: dict[str, int]
+    ) -> tuple[dict[str, list[AccountingEvent]], dict[str, int]]:
+        """Return the events by group, and all groups (key -> hash) to look at; those of no call go into the plan."""
+        arrived: dict[str, list[AccountingEvent]] = {}
+        for event in events:
+            if event.kind in NO_CALL:
+                plan.counts["events_other"] += 1
+                if event.kind is not EventKind.OTHER:
+                    plan.reboots.append((event.nas, event.at_us, event.ref))
+                continue
+            arrived.setdefault(group_key(event), []).append(event)
+        for key in arrived:
+            keys[key] = key_hash(key)
+        if plan.reboots:
+            keys |= calls.groups_of_nas(conn, {nas for nas, _, _ in plan.reboots})
+        return arrived, keys
+
+    def _known(self, conn: Connection, owned: Collection[Sequence[int]]) -> dict[int, AccountingEvent]:
+        refs = [ref for some in owned for ref in some]
+        if not refs:
+            return {}
+        rows = self._reader.fetch(refs)
+        events, unread = self._reader.translate(rows, exceptions.load_overrides(conn, refs))
+        if unread or len(events) != len(refs):
+            lost = sorted(set(refs) - {event.ref for event in events})[:3]
+            raise LookupError(f"evidence is missing from the journal or can no longer be read: {lost}")
+        return {event.ref: event for event in events}
+
+    def _reboots(
+        self,
+        conn: Connection,
+        plan: Plan,
+        arrived: Mapping[str, Sequence[AccountingEvent]],
+        known: Mapping[int, AccountingEvent],
+    ) -> dict[str, list[int]]:
+        nases = {events[0].nas for events in arrived.values() if events[0].is_session}
+        nases |= {event.nas for event in known.values() if event.is_session}
+        if not nases:
+            return {}
+        found = batches.load_reboots(conn, sorted(nases))
+        for nas, at_us, _ in plan.reboots:
+            found.setdefault(nas, []).append(at_us)
+        return {nas: sorted(set(times)) for nas, times in found.items()}
+
+    def _commit(self, plan: Plan, work: Work, offsets: Mapping[int, int], batch_id: int) -> Counter[str]:
+        now = clock.now()
+        if work.origin == "events_read":
+            for row in work.rows:
+                writer, seq = unpack_ref(row.ref)
+                plan.offsets[writer] = max(seq, plan.offsets.get(writer, 0))
+        plan.counts["cdrs"] = len(plan.cdr_rows)
+        plan.counts["charges"] = len(plan.charge_rows)
+        with self._database.write() as conn:
+            batches.insert_batch(conn, batch_id, work.kind, now, plan.counts)
+            batches.move_offsets(conn, offsets, plan.offsets)
+            batches.insert_reboots(conn, plan.reboots)
+            calls.delete_open(conn, plan.open_gone)
+            calls.insert_open(conn, plan.open_rows)
+            exceptions.delete_exceptions(conn, plan.exceptions_gone)
+            exceptions.insert_exceptions(conn, plan.exception_rows)
+            exceptions.delete_quarantined(conn, plan.quarantine_gone)
+            exceptions.insert_quarantined(conn, plan.quarantine_rows)
+            calls.set_evidence(conn, plan.evidence)
+            calls.supersede(conn, plan.superseded, now)
+            calls.insert_cdrs(conn, plan.cdr_rows)
+            self._charging.post(conn, plan, batch_id, now)
+        PIPELINE_BATCHES.inc()
+        PIPELINE_EVENTS.inc(len(work.rows))
+        PIPELINE_CDRS.inc(len(plan.cdr_rows))
+        return +plan.counts
+
+    def _set_aside(self, work: Work, error: Exception) -> Counter[str]:
+        """Commit the one event or group that cannot be made as an exception, so that it stalls nothing."""
+        now = clock.now()
+        detail = f"{type(error).__name__}: {error}"[:1_000]
+        plan = Plan()
+        plan.counts[work.origin] += len(work.rows) * (1 if work.origin == "events_read" else -1)
+        plan.counts["events_exception"] += len(work.rows)
+        if work.origin == "events_quarantined":
+            plan.quarantine_gone.extend(work.gone)
+        else:
+            plan.exceptions_gone.extend(work.gone)
+        for row in work.rows:
+            source = self._reader.source(row.source_id).name
+            plan.exception_rows.append(set_aside_row(row.ref, str(row.ref), "", source, detail, now, [row.ref]))
+        with self._database.read() as conn:
+            batch_id = batches.last_batch(conn) + 1
+            offsets = batches.load_offsets(conn)
+            for group in calls.load_stored(conn, dict(work.groups)).values():
+                for s in group:
+                    if s.open_refs is None:
+                        continue
+                    plan.open_gone.append(s.id)
+                    plan.counts["events_open"] -= len(s.open_refs)
+                    plan.counts["events_exception"] += len(s.open_refs)
+                    plan.exception_rows.append(set_aside_row(s.id, s.key, s.key, "", detail, now, s.open_refs))
+        if not plan.exception_rows:
+            raise error
+        return self._commit(plan, work, offsets, batch_id)

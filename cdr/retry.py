@@ -1,0 +1,61 @@
+"""Tries again what needed a person: with today's settings, as if the reports came in now."""
+
+from collections.abc import Sequence
+
+from accounting.base.config import Settings, source_of
+from accounting.db.engine import Database
+from accounting.event import Source
+from accounting.journal import JournalRow, fetch, load_sources, register_source
+from cdr.pipeline import Pipeline, Work
+from cdr.rerate import rerate
+from cdr.settle import unpack_refs
+from cdr.store import exceptions
+from cdr.store.calls import SET_ASIDE
+
+
+def retry_exceptions(
+    database: Database, settings: Settings, call_ids: Sequence[int], cdr_ids: Sequence[int], now_us: int
+) -> None:
+    """Pair these call exceptions again and rate these CDRs again. The caller holds the lease."""
+    pipeline = Pipeline(database, settings, actor="retry")
+    with database.read() as conn:
+        wanted = [row for row in exceptions.list_exceptions(conn, dismissed=True) if row.id in set(call_ids)]
+    rows = _read_with_todays_sources(database, settings, [ref for row in wanted for ref in unpack_refs(row.events)])
+    for row in wanted:
+        if row.reason == SET_ASIDE:
+            refs = set(unpack_refs(row.events))
+            events = tuple(r for r in rows if r.ref in refs)
+            work = Work(rows=events, origin="events_exception", gone=(row.id,), kind="retry")
+        else:
+            work = Work(groups=((row.call_key, row.call_hash),), kind="retry")
+        pipeline.carry_out(work, now_us)
+    if cdr_ids:
+        rerate(database, settings, None, None, None, ids=tuple(cdr_ids))
+
+
+def retry_quarantined(database: Database, settings: Settings, refs: Sequence[int], now_us: int) -> None:
+    """Translate these quarantined events again. The caller holds the lease."""
+    rows = _read_with_todays_sources(database, settings, refs)
+    if rows:
+        work = Work(rows=tuple(rows), origin="events_quarantined", gone=tuple(refs), kind="retry")
+        Pipeline(database, settings, actor="retry").carry_out(work, now_us)
+
+
+def _read_with_todays_sources(database: Database, settings: Settings, refs: Sequence[int]) -> list[JournalRow]:
+    """Return these journal rows, having noted that they are read with their client's settings of today from now on."""
+    if not refs:
+        return []
+    with database.journal_read() as conn:
+        rows = fetch(conn, refs)
+        versions = load_sources(conn)
+    today: dict[str, Source] = {c.name: source_of(c) for c in (*settings.clients, *settings.collectors)}
+    names = {versions[row.source_id].name for row in rows}
+    ids = {name: register_source(database, today[name]) for name in sorted(names & today.keys())}
+    overrides = {
+        row.ref: ids[name]
+        for row in rows
+        if (name := versions[row.source_id].name) in ids and ids[name] != row.source_id
+    }
+    with database.write() as conn:
+        exceptions.set_overrides(conn, overrides)
+    return rows

@@ -1,0 +1,76 @@
+"""Tables journal_offset, batch and nas_reboot: how far the journal has been read, and what became of its events."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from accounting.base.errors import TollbookError
+from cdr.store.tables import batch, journal_offset, nas_reboot
+
+COUNTS = (
+    "events_read", "events_used", "events_open", "events_attempts", "events_duplicate", "events_other",
+    "events_exception", "events_quarantined", "cdrs", "charges",
+)  # fmt: skip
+
+
+class OvertakenError(TollbookError):
+    """Another process committed a batch in between; nothing of this one was written."""
+
+
+def last_batch(conn: Connection) -> int:
+    """Return the id of the latest committed batch, 0 before the first."""
+    return int(conn.execute(select(func.coalesce(func.max(batch.c.id), 0))).scalar_one())
+
+
+def load_offsets(conn: Connection) -> dict[int, int]:
+    """Return how far each writer's rows have been read (writer -> seq)."""
+    return {row.writer: row.seq for row in conn.execute(select(journal_offset))}
+
+
+def insert_batch(conn: Connection, batch_id: int, kind: str, at: datetime, counts: Mapping[str, int]) -> None:
+    """Take the next batch id; raise OvertakenError if another process took it."""
+    if last_batch(conn) != batch_id - 1:
+        raise OvertakenError(f"batch {batch_id} was committed by another process; nothing was written, try again")
+    conn.execute(
+        insert(batch).values(id=batch_id, kind=kind, committed_at=at, **{name: counts.get(name, 0) for name in COUNTS})
+    )
+
+
+def move_offsets(conn: Connection, before: Mapping[int, int], after: Mapping[int, int]) -> None:
+    """Move each writer's offset from before to after, or raise OvertakenError if it is not where it was."""
+    for writer, seq in sorted(after.items()):
+        if writer not in before:
+            conn.execute(insert(journal_offset).values(writer=writer, seq=seq))
+            continue
+        moved = conn.execute(
+            update(journal_offset)
+            .where(journal_offset.c.writer == writer, journal_offset.c.seq == before[writer])
+            .values(seq=seq)
+        )
+        if moved.rowcount != 1:
+            raise OvertakenError(f"writer {writer} was read on by another process; nothing was written, try again")
+
+
+def sums(conn: Connection) -> dict[str, int]:
+    """Return the sums of all batches' counts."""
+    row = conn.execute(select(*(func.coalesce(func.sum(batch.c[name]), 0) for name in COUNTS))).one()
+    return {name: int(value) for name, value in zip(COUNTS, row, strict=True)}
+
+
+def insert_reboots(conn: Connection, reboots: Iterable[tuple[str, int, int]]) -> None:
+    """Record NAS starts and stops: (nas, time in us, journal position)."""
+    rows = [{"nas": nas, "at_us": at_us, "ref": ref} for nas, at_us, ref in reboots]
+    if rows:
+        conn.execute(insert(nas_reboot), rows)
+
+
+def load_reboots(conn: Connection, nases: Sequence[str]) -> dict[str, list[int]]:
+    """Return the times (us) of starts and stops of these NASes, ascending."""
+    found: dict[str, list[int]] = {}
+    for at in range(0, len(nases), 1_000):
+        some = nases[at : at + 1_000]
+        query = select(nas_reboot.c.nas, nas_reboot.c.at_us).where(nas_reboot.c.nas.in_(some))
+        for row in conn.execute(query.order_by(nas_reboot.c.at_us)):
+            found.setdefault(row.nas, []).append(row.at_us)
+    return found

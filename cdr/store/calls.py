@@ -1,0 +1,203 @@
+"""Tables open_call, cdr and charge: calls that wait, calls as they were, what they cost."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Row, Table, and_, bindparam, delete, exists, func, select, update
+
+from accounting.db.bulk import insert_rows
+from cdr.reconcile import Stored
+from cdr.settle import CdrRow, Charge, LiveCharge, pack_refs, unpack_refs
+from cdr.store.tables import call_exception, cdr, charge, open_call
+
+KEYS_PER_QUERY = 2_000
+SET_ASIDE = "processing_failed"  # the reason of events that a batch could not be made with: not evidence until retried
+
+
+def load_stored(conn: Connection, keys: dict[str, int]) -> dict[str, list[Stored]]:
+    """Return what is stored of the groups with these keys (key -> hash)."""
+    found: dict[tuple[str, int], Stored] = {}
+
+    def of(key: str, call_id: int) -> Stored:
+        return found.get((key, call_id)) or Stored(call_id, key)
+
+    for hashes in _chunks(sorted(set(keys.values()))):
+        for row in conn.execute(_open_of(hashes)):
+            if row.call_key in keys:
+                found[row.call_key, row.id] = Stored(
+                    row.id, row.call_key, open_refs=unpack_refs(row.events), open_due_us=row.due_us
+                )
+        for row in conn.execute(_exceptions_of(hashes)):
+            if row.call_key in keys:
+                found[row.call_key, row.id] = of(row.call_key, row.id)._replace(
+                    exception_refs=unpack_refs(row.events), exception_reason=row.reason
+                )
+        for row in conn.execute(_latest_of(hashes)):
+            if row.call_key in keys:
+                found[row.call_key, row.id] = of(row.call_key, row.id)._replace(
+                    cdr_revision=row.revision,
+                    cdr_digest=row.digest,
+                    cdr_refs=unpack_refs(row.events),
+                    cdr_attempts=row.attempts,
+                    cdr_void=row.disposition == "void",
+                )
+    groups: dict[str, list[Stored]] = {}
+    for (key, _), stored in found.items():
+        groups.setdefault(key, []).append(stored)
+    return groups
+
+
+def _open_of(hashes: Sequence[int]) -> Any:
+    columns = (open_call.c.id, open_call.c.call_key, open_call.c.due_us, open_call.c.events)
+    return select(*columns).where(_among(open_call, hashes))
+
+
+def _exceptions_of(hashes: Sequence[int]) -> Any:
+    columns = (call_exception.c.id, call_exception.c.call_key, call_exception.c.reason, call_exception.c.events)
+    return select(*columns).where(_among(call_exception, hashes), call_exception.c.reason != SET_ASIDE)
+
+
+def _latest_of(hashes: Sequence[int]) -> Any:
+    columns = (cdr.c.id, cdr.c.revision, cdr.c.call_key, cdr.c.digest, cdr.c.attempts, cdr.c.disposition, cdr.c.events)
+    return select(*columns).where(_among(cdr, hashes), cdr.c.superseded_at.is_(None))
+
+
+def _among(table: Table, hashes: Sequence[int]) -> Any:
+    return table.c.call_hash.in_(hashes)
+
+
+def due_groups(conn: Connection, now_us: int, limit: int) -> dict[str, int]:
+    """Return the groups (key -> hash) of open calls whose time has come, the longest due first."""
+    columns = (open_call.c.call_key, open_call.c.call_hash)
+    query = select(*columns).where(open_call.c.due_us <= now_us).order_by(open_call.c.due_us).limit(limit)
+    return {row.call_key: row.call_hash for row in conn.execute(query)}
+
+
+def groups_of_nas(conn: Connection, nas: Iterable[str]) -> dict[str, int]:
+    """Return the groups (key -> hash) of open calls of these NASes."""
+    query = select(open_call.c.call_key, open_call.c.call_hash).where(open_call.c.nas.in_(sorted(nas)))
+    return {row.call_key: row.call_hash for row in conn.execute(query)}
+
+
+def insert_open(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert open calls; rows in the table's column order."""
+    insert_rows(conn, open_call, rows)
+
+
+def delete_open(conn: Connection, ids: Sequence[int]) -> None:
+    """Delete open calls that are open no longer, or are written again."""
+    for some in _chunks(ids):
+        conn.execute(delete(open_call).where(open_call.c.id.in_(some)))
+
+
+def insert_cdrs(conn: Connection, rows: Sequence[CdrRow]) -> None:
+    """Insert CDR revisions."""
+    insert_rows(conn, cdr, rows)
+
+
+def insert_charges(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
+    """Insert charges and reversals; rows in the table's column order."""
+    insert_rows(conn, charge, rows)
+
+
+def supersede(conn: Connection, revisions: Sequence[tuple[int, int]], at: datetime) -> None:
+    """Mark (cdr id, revision) as no longer the latest, and hand their evidence on."""
+    if revisions:
+        conn.execute(
+            update(cdr)
+            .where(cdr.c.id == bindparam("of_id"), cdr.c.revision == bindparam("of_revision"))
+            .values(superseded_at=at, attempts=0, events=b""),
+            [{"of_id": cdr_id, "of_revision": revision} for cdr_id, revision in revisions],
+        )
+
+
+def set_evidence(conn: Connection, evidence: Sequence[tuple[int, int, int, Sequence[int]]]) -> None:
+    """Store which events now belong to (cdr id, revision, attempts, refs): witnesses, not figures."""
+    if evidence:
+        conn.execute(
+            update(cdr)
+            .where(cdr.c.id == bindparam("of_id"), cdr.c.revision == bindparam("of_revision"))
+            .values(attempts=bindparam("to_attempts"), events=bindparam("to_events")),
+            [
+                {"of_id": cdr_id, "of_revision": revision, "to_attempts": attempts, "to_events": pack_refs(refs)}
+                for cdr_id, revision, attempts, refs in evidence
+            ],
+        )
+
+
+def load_latest(conn: Connection, ids: Sequence[int]) -> dict[int, CdrRow]:
+    """Return the latest revision of each of these CDRs."""
+    rows: dict[int, CdrRow] = {}
+    for some in _chunks(ids):
+        for row in conn.execute(select(cdr).where(cdr.c.id.in_(some), cdr.c.superseded_at.is_(None))):
+            rows[row.id] = CdrRow(*row)
+    return rows
+
+
+def revisions(conn: Connection, cdr_id: int) -> list[CdrRow]:
+    """Return all revisions of one CDR, first to last."""
+    return [CdrRow(*row) for row in conn.execute(select(cdr).where(cdr.c.id == cdr_id).order_by(cdr.c.revision))]
+
+
+def charges_of(conn: Connection, cdr_id: int) -> Sequence[Row[Any]]:
+    """Return all charge rows of one CDR, in the order they were made."""
+    query = select(charge).where(charge.c.cdr_id == cdr_id).order_by(charge.c.revision, charge.c.line)
+    return conn.execute(query).all()
+
+
+def live_charges(conn: Connection, ids: Sequence[int]) -> dict[int, list[LiveCharge]]:
+    """Return, for each of these CDRs, the charges that no reversal has taken back."""
+    reversal = charge.alias("reversal")
+    taken_back = exists().where(
+        reversal.c.cdr_id == charge.c.cdr_id,
+        reversal.c.kind == "reversal",
+        reversal.c.reverses_revision == charge.c.revision,
+        reversal.c.reverses_line == charge.c.line,
+    )
+    live: dict[int, list[LiveCharge]] = {}
+    for some in _chunks(ids):
+        query = select(charge).where(charge.c.cdr_id.in_(some), charge.c.kind == "charge", ~taken_back)
+        for row in conn.execute(query.order_by(charge.c.cdr_id, charge.c.revision, charge.c.line)):
+            said = Charge(*(getattr(row, name) for name in Charge._fields))
+            live.setdefault(row.cdr_id, []).append(
+                LiveCharge(row.cdr_id, row.revision, row.line, row.period, row.service_at, said)
+            )
+    return live
+
+
+def select_for_rerate(
+    conn: Connection, account_id: int | None, since: datetime | None, until: datetime | None, ids: Sequence[int] = ()
+) -> dict[int, tuple[str, int]]:
+    """Return the answered CDRs (id -> group key, hash) that ended in [since, until), of one account or of nobody."""
+    wanted = [cdr.c.superseded_at.is_(None), cdr.c.disposition == "answered"]
+    if account_id is not None:
+        wanted.append((cdr.c.account_id == account_id) | cdr.c.account_id.is_(None))
+    if since is not None:
+        wanted.append(cdr.c.closed_at >= since)
+    if until is not None:
+        wanted.append(cdr.c.closed_at < until)
+    if ids:
+        wanted.append(cdr.c.id.in_(ids))
+    query = select(cdr.c.id, cdr.c.call_key, cdr.c.call_hash).where(and_(*wanted)).order_by(cdr.c.id)
+    return {row.id: (row.call_key, row.call_hash) for row in conn.execute(query)}
+
+
+def open_summary(conn: Connection) -> tuple[int, datetime | None]:
+    """Return how many calls are open and the last report of the one that has been silent longest."""
+    row = conn.execute(select(func.count(), func.min(open_call.c.reported_at))).one()
+    return row[0], row[1]
+
+
+def owned_refs(conn: Connection) -> Iterator[tuple[str, int, bytes, int]]:
+    """Yield (owner, id, packed refs, attempts) of every row that owns evidence, for verify."""
+    for call_id, packed in conn.execute(select(open_call.c.id, open_call.c.events)):
+        yield "open", call_id, packed, 0
+    latest = select(cdr.c.id, cdr.c.events, cdr.c.attempts).where(cdr.c.superseded_at.is_(None))
+    for row in conn.execution_options(yield_per=10_000).execute(latest):
+        yield "cdr", row.id, row.events, row.attempts
+
+
+def _chunks(items: Sequence[int]) -> Iterator[Sequence[int]]:
+    for at in range(0, len(items), KEYS_PER_QUERY):
+        yield items[at : at + KEYS_PER_QUERY]

@@ -1,0 +1,158 @@
+"""Recomputes everything that is derived and returns what does not agree.
+
+It reads only. Each difference is one line that says where to look.
+"""
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from sqlalchemy import Connection, and_, case, func, select
+
+from accounting.base.money import format_micros
+from accounting.db.engine import Database
+from accounting.event import unpack_ref
+from accounting.journal import seq_counts
+from cdr.store import batches, calls, exceptions
+from cdr.store.ledger import balances_from_entries, charge_entries, entries_across_currencies, stored_balances
+from cdr.store.tables import cdr, charge
+
+
+class Verified(NamedTuple):
+    """What was looked at and what was found wrong; no differences: all is well."""
+
+    events: int
+    cdrs: int
+    entries: int
+    differences: tuple[str, ...]
+
+
+def verify(database: Database) -> Verified:
+    """Return all differences between what is stored and what can be derived from it."""
+    with database.read() as conn:
+        offsets = batches.load_offsets(conn)
+        sums = batches.sums(conn)
+        entries = {entry.entry_id: entry.amount_micros for entry in charge_entries(conn)}
+        differences = [
+            *_balances(conn),
+            *_entries(conn, entries),
+            *_cdrs(conn),
+            *_events(conn, sums),
+        ]
+        cdrs = int(
+            conn.execute(select(func.count()).select_from(cdr).where(cdr.c.superseded_at.is_(None))).scalar_one()
+        )
+    with database.journal_read() as conn:
+        differences += _journal(conn, offsets, sums["events_read"])
+    return Verified(sums["events_read"], cdrs, len(entries), tuple(differences))
+
+
+def _balances(conn: Connection) -> Iterator[str]:
+    derived = balances_from_entries(conn)
+    for account_id, role, name, _, balance in stored_balances(conn):
+        expected = derived.get(account_id, 0)
+        if balance != expected:
+            yield (
+                f"balance of {role} {name}: {format_micros(balance, 6)} stored, "
+                f"{format_micros(expected, 6)} by its ledger entries"
+            )
+    for entry_id in entries_across_currencies(conn)[:20]:
+        yield f"ledger entry {entry_id}: its two accounts are not kept in its currency"
+    if sum(derived.values()):
+        yield f"ledger: debits and credits differ by {format_micros(sum(derived.values()), 6)}"
+
+
+def _entries(conn: Connection, entries: dict[int, int]) -> Iterator[str]:
+    """entries: id -> amount of the charge and reversal entries."""
+    query = (
+        select(charge.c.entry_id, func.sum(charge.c.amount_micros))
+        .where(charge.c.entry_id.is_not(None))
+        .group_by(charge.c.entry_id)
+    )
+    summed = {row[0]: int(row[1]) for row in conn.execute(query)}
+    for entry_id in sorted(entries.keys() | summed.keys()):
+        posted, charged = entries.get(entry_id, 0), summed.get(entry_id, 0)
+        if posted != charged:
+            yield (
+                f"ledger entry {entry_id}: {format_micros(posted, 6)} posted, "
+                f"its charges sum up to {format_micros(charged, 6)}"
+            )
+    unposted = select(func.count()).select_from(charge).where(charge.c.entry_id.is_(None), charge.c.amount_micros != 0)
+    count = conn.execute(unposted).scalar_one()
+    if count:
+        yield f"charges: {count} with an amount but without a ledger entry"
+
+
+def _cdrs(conn: Connection) -> Iterator[str]:
+    doubled = (
+        select(cdr.c.id).where(cdr.c.superseded_at.is_(None)).group_by(cdr.c.id).having(func.count() > 1).limit(20)
+    )
+    for row in conn.execute(doubled):
+        yield f"CDR {row.id}: more than one latest revision"
+    counted = select(cdr.c.id).group_by(cdr.c.id).having(func.count() != func.max(cdr.c.revision)).limit(20)
+    for row in conn.execute(counted):
+        yield f"CDR {row.id}: a revision is missing"
+    signed = case((charge.c.kind == "charge", charge.c.amount_micros), else_=-charge.c.amount_micros)
+    for party, column in (("account", cdr.c.price_micros), ("carrier", cdr.c.cost_micros)):
+        charged = (
+            select(charge.c.cdr_id, func.sum(signed).label("amount"))
+            .where(charge.c.party == party)
+            .group_by(charge.c.cdr_id)
+            .subquery()
+        )
+        shown = func.coalesce(column, 0)
+        query = (
+            select(cdr.c.id, shown, func.coalesce(charged.c.amount, 0))
+            .select_from(cdr.outerjoin(charged, charged.c.cdr_id == cdr.c.id))
+            .where(and_(cdr.c.superseded_at.is_(None), shown != func.coalesce(charged.c.amount, 0)))
+            .limit(20)
+        )
+        for cdr_id, on_cdr, by_charges in conn.execute(query):
+            yield (
+                f"CDR {cdr_id}: {format_micros(int(on_cdr), 6)} shown for the {party}, "
+                f"its charges sum up to {format_micros(int(by_charges), 6)}"
+            )
+
+
+def _events(conn: Connection, sums: dict[str, int]) -> Iterator[str]:
+    """Hold the counts of all batches against the evidence that calls own, and each event to one owner."""
+    owned = {"events_open": 0, "events_used": 0, "events_attempts": 0, "events_exception": 0}
+    refs: list[bytes] = []
+    for owner, _, packed, attempts in calls.owned_refs(conn):
+        refs.append(packed)
+        if owner == "open":
+            owned["events_open"] += len(packed) // 8
+        else:
+            owned["events_used"] += len(packed) // 8 - attempts
+            owned["events_attempts"] += attempts
+    for _, packed in exceptions.exception_refs(conn):
+        refs.append(packed)
+        owned["events_exception"] += len(packed) // 8
+    for name, count in owned.items():
+        if sums[name] != count:
+            yield f"{name}: {sums[name]} by the batches' counts, {count} owned by calls"
+    quarantined = exceptions.count_quarantined(conn)
+    if sums["events_quarantined"] != quarantined:
+        yield f"events_quarantined: {sums['events_quarantined']} by the batches' counts, {quarantined} in quarantine"
+    kinds = ("used", "open", "attempts", "duplicate", "other", "exception", "quarantined")
+    placed = sum(sums[f"events_{kind}"] for kind in kinds)
+    if placed != sums["events_read"]:
+        yield f"events: {sums['events_read']} read, {placed} accounted for"
+    everything = np.sort(np.frombuffer(b"".join(refs), dtype=">i8"))
+    twice = everything[1:][everything[1:] == everything[:-1]]
+    for ref in twice[:20]:
+        writer, seq = unpack_ref(int(ref))
+        yield f"event {writer}/{seq}: used by more than one call"
+
+
+def _journal(conn: Connection, offsets: dict[int, int], read: int) -> Iterator[str]:
+    found = {count.writer: count for count in seq_counts(conn)}
+    for writer, first, last, count in found.values():
+        if first != 1 or count != last:
+            yield f"journal of writer {writer}: rows {first} to {last}, but {count} of them; some are missing"
+        if offsets.get(writer, 0) > last:
+            yield f"journal of writer {writer}: read up to {offsets[writer]}, but it ends at {last} (an older backup?)"
+    for writer in sorted(offsets.keys() - found.keys()):
+        yield f"journal of writer {writer}: read up to {offsets[writer]}, but it has no rows (an older backup?)"
+    if sum(offsets.values()) != read:
+        yield f"events: {read} read by the batches' counts, {sum(offsets.values())} by the writers' offsets"
