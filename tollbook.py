@@ -79,9 +79,7 @@ def serve(config: ConfigOption = None) -> None:
             database.upgrade()
     open_database(settings.database.url).dispose()
     words = ("--config", str(settings.path)) if settings.path else ()
-    raise typer.Exit(
-        supervise([Child(name, tollbook_command(name, *words)) for name in ("receive", "schedule")])
-    )
+    raise typer.Exit(supervise([Child(name, tollbook_command(name, *words)) for name in ("receive", "schedule")]))
 
 
 def main() -> None:

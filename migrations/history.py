@@ -1,6 +1,6 @@
 """What both histories' env.py do: run on the caller's connection, or on the configured database for a developer."""
 
-from typing import Any
+from typing import Any, Literal
 
 from alembic import context
 from alembic.autogenerate.api import AutogenContext
@@ -22,9 +22,11 @@ def run(history: str, metadata: MetaData, version_table: str) -> None:
         _run_on(connection, metadata, version_table)
         return
     url = context.get_x_argument(as_dictionary=True).get("url") or load_settings(None).database.url
-    with open_database(str(url), check_schema=False) as database:
-        with database.journal_write() if history == "journal" else database.write() as conn:
-            _run_on(conn, metadata, version_table)
+    with (
+        open_database(str(url), check_schema=False) as database,
+        database.journal_write() if history == "journal" else database.write() as conn,
+    ):
+        _run_on(conn, metadata, version_table)
 
 
 def _run_on(connection: Connection, metadata: MetaData, version_table: str) -> None:
@@ -43,12 +45,12 @@ def _run_on(connection: Connection, metadata: MetaData, version_table: str) -> N
         context.run_migrations()
 
 
-def _render_item(kind: str, item: Any, autogen: AutogenContext) -> str | bool:
+def _render_item(kind: str, item: Any, autogen: AutogenContext) -> str | Literal[False]:
     """Write Tollbook's own types by their names into new migrations."""
     if kind != "type":
         return False
     on_mysql = getattr(item, "_variant_mapping", {}).get("mysql")
-    text: str | bool = False
+    text = ""
     if isinstance(item, Instant):
         text = "Instant()"
     elif isinstance(item, BigInteger) and "sqlite" in getattr(item, "_variant_mapping", {}):
@@ -59,6 +61,7 @@ def _render_item(kind: str, item: Any, autogen: AutogenContext) -> str | bool:
         text = f"Name({item.length})"
     elif isinstance(item, LargeBinary) and isinstance(on_mysql, mysql.MEDIUMBLOB):
         text = "Bytes()"
-    if text:
-        autogen.imports.add(TYPES_IMPORT)
+    if not text:
+        return False
+    autogen.imports.add(TYPES_IMPORT)
     return text

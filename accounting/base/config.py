@@ -5,7 +5,7 @@ All mistakes are told at once, each with its file or variable and its key; a val
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -168,7 +168,12 @@ class Settings(BaseSettings):
 
     @classmethod
     def settings_customise_sources(
-        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource, **_: Any
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Take what load_settings has merged, and nothing behind its back."""
         return (init_settings,)
@@ -210,6 +215,7 @@ def source_of(settings: SourceSettings) -> Source:
 
     A dictionary file is read now, for the journal keeps its text. SettingsError if it cannot be.
     """
+    dialects: tuple[str, ...]
     if isinstance(settings, ClientSettings):
         kind, dialects, dictionary = "radius", settings.dialect, _dictionary_text(settings.dictionary)
     else:

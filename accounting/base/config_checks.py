@@ -1,4 +1,4 @@
-"""Checks of single settings: each returns the value in its canonical form or raises ValueError, never showing a secret."""
+"""Checks of single settings: each returns the value in canonical form, or raises ValueError without a secret in it."""
 
 import re
 from datetime import datetime
@@ -79,7 +79,7 @@ def country(value: Any) -> str:
     if value == "":
         return ""
     if isinstance(value, str) and _COUNTRY.fullmatch(value):
-        from phonenumbers import SUPPORTED_REGIONS  # noqa: PLC0415 - 100 ms that most commands need not wait for
+        from phonenumbers import SUPPORTED_REGIONS
 
         if value in SUPPORTED_REGIONS:
             return value

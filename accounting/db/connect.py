@@ -1,6 +1,6 @@
 """Engines whose connections behave alike: how a session is set up and how its transactions begin.
 
-A connection with the execution option `tollbook_mode` "read" sees one snapshot and refuses to write; "write" is the rule.
+With the execution option `tollbook_mode` "read" a connection sees one snapshot and refuses to write; else it may write.
 """
 
 import sqlite3

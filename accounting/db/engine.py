@@ -6,7 +6,7 @@ On SQLite the journal is a file of its own; no transaction writes both files.
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 from sqlalchemy import Connection, Engine
 from sqlalchemy.engine import URL
@@ -46,7 +46,7 @@ class Database:
     def __str__(self) -> str:
         return shown(self.url)
 
-    def __enter__(self) -> "Database":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -133,21 +133,24 @@ def upgrade_database(url: str) -> SchemaState:
         return database.upgrade()
 
 
-DISK_FULL_CODES = frozenset({1021, 1030, 1114})
-"""MariaDB: disk full; error from the storage engine (28: no space); table full."""
+DISK_FULL_CODES = frozenset({1021, 1114})
+"""MariaDB: disk full, table full."""
+ENGINE_ERROR = 1030
+"""MariaDB: error of the storage engine, named by its number: 28 is no space left."""
 
 
 def as_problem(error: DBAPIError) -> TollbookError:
     """Return a database error that nobody handled as one line for the operator."""
     arguments: tuple[Any, ...] = getattr(error.orig, "args", ())
     words = driver_words(error)
-    if "disk is full" in words or (arguments and arguments[0] in DISK_FULL_CODES):
+    code = arguments[0] if arguments else None
+    if "disk is full" in words or code in DISK_FULL_CODES or (code == ENGINE_ERROR and "error 28" in words):
         return TollbookError(f"the database's disk is full; make room and run this again ({words})")
     return TollbookError(f"database error: {words}")
 
 
 def driver_words(error: DBAPIError) -> str:
-    """Return the driver's own words on one line: for MariaDB (2002, "Can't connect ...") becomes Can't connect ... (2002)."""
+    """Return the driver's own words on one line; a MariaDB error's number stands behind them."""
     arguments: tuple[Any, ...] = getattr(error.orig, "args", ())
     if len(arguments) == 2 and isinstance(arguments[0], int):
         return " ".join(f"{arguments[1]} ({arguments[0]})".split())

@@ -41,7 +41,7 @@ class Instant(TypeDecorator[datetime]):
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         if dialect.name == "sqlite":
             return dialect.type_descriptor(
-                sqlite.DATETIME(
+                sqlite.DATETIME(  # type: ignore[no-untyped-call]
                     storage_format="%(year)04d-%(month)02d-%(day)02d "
                     "%(hour)02d:%(minute)02d:%(second)02d.%(microsecond)06d"
                 )

@@ -6,7 +6,7 @@ from sqlalchemy.exc import DBAPIError
 
 from accounting.db.bulk import insert_rows
 from accounting.db.engine import Database
-from accounting.db.tables import journal, source, writer
+from accounting.db.tables import journal, writer
 
 ALL_BYTES = bytes(range(256))
 
