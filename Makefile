@@ -22,7 +22,7 @@ test: $(VENV)/.full ## all checks and all tests, on SQLite and MariaDB
 
 lint: $(VENV)/.full ## format, lint, types and import contracts
 	@status=0; \
-	for check in "ruff format --check ." "ruff check ." "mypy --strict accounting cdr reports tollbook.py" "lint-imports"; do \
+	for check in "ruff format --check ." "ruff check ." "mypy --strict accounting cdr reports tollbook.py" "lint-imports --no-logo"; do \
 		echo "$$check"; $(BIN)/$$check || status=1; \
 	done; exit $$status
 
