@@ -91,7 +91,7 @@ def house_of(total: Total) -> House:
 
 
 def total_entry(total: Total, house_id: int, batch_id: int) -> Entry:
-    """Return the entry of a total: a customer's charge is our revenue, a carrier's our cost; a reversal swaps the sides."""
+    """Return the entry of a total: a customer's charge is our revenue, a carrier's our cost; a reversal swaps sides."""
     assert total.kind in (EntryKind.CHARGE, EntryKind.REVERSAL), total
     sides = (total.account_id, house_id) if total.role == "customer" else (house_id, total.account_id)
     debit_id, credit_id = sides if total.kind is EntryKind.CHARGE else sides[::-1]
@@ -127,7 +127,7 @@ def manual_entry(
     period: str,
     reference: str,
 ) -> Entry:
-    """Return a top-up, refund or adjustment. All credit the customer; only an adjustment may be negative and debit him."""
+    """Return a top-up, refund or adjustment: all credit the customer, but a negative adjustment debits him."""
     if amount_micros == 0:
         raise LedgerError("an amount of 0 changes nothing; give another")
     if amount_micros < 0 and kind is not EntryKind.ADJUSTMENT:

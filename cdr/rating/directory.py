@@ -76,7 +76,7 @@ class Directory:
 
 
 def build_directory(accounts: Iterable[Account], identities: Iterable[Identity]) -> Directory:
-    """Return the directory of these accounts and identities; identities of accounts that are not among them are left out."""
+    """Return the directory of these accounts and their identities; identities of others are left out."""
     by_id = {account.id: account for account in accounts}
     of_role: dict[str, list[Identity]] = {"customer": [], "carrier": [], "house": []}
     for identity in identities:
@@ -91,7 +91,7 @@ def build_directory(accounts: Iterable[Account], identities: Iterable[Identity])
 
 
 def find_user(index: Index, user: str, host: str, at_us: int) -> int | None:
-    """Return whose SIP user this is: `user@host` first, then `user` of any domain. Users are case-sensitive, hosts not."""
+    """Return whose SIP user this is: `user@host` first, then `user` of any domain. Users have case, hosts not."""
     if not user:
         return None
     if host:

@@ -34,6 +34,7 @@ OUTBOUND, INBOUND, ON_NET, TRANSIT, UNKNOWN = (
     "",
 )
 ACCOUNT, FORWARDER, CARRIER = "account", "forwarder", "carrier"
+EGRESS = "egress"
 
 
 class Directions(Protocol):
@@ -75,6 +76,14 @@ class Decision(NamedTuple):
     exceptions: tuple[str, ...]
 
 
+class _Place(NamedTuple):
+    """What a URI says."""
+
+    user: str = ""
+    host: str = ""
+    number: str = ""  # E.164
+
+
 class _Ends(NamedTuple):
     """Both ends of a call as the directory knows them."""
 
@@ -86,59 +95,53 @@ class _Ends(NamedTuple):
     buy_number: str
 
 
+NOWHERE = _Place()
+
+
 def decide(call: Call, source: Source, directory: Directory, directions: Directions) -> Decision:
-    """Return who pays for a call. Identities count as they were when it was answered; if it was not, when it was reported."""
+    """Return who pays for a call.
+
+    Identities count as they were when it was answered; if it was not, when it was reported.
+    """
     at_us = call.reported_us if call.answered_us is None else call.answered_us
-    caller, called = user_part(call.caller_uri), user_part(call.called_uri)
-    caller_number, called_number = to_e164(caller, source), to_e164(called, source)
-    ends = _ends(call, source, directory, caller_number, called_number, at_us)
-    forwarder = _called_customer(directory, call.forwarder_uri, source, at_us) if call.forwarder_uri else None
-    egress = call.role == "egress"
-    direction, account_id, carrier_id = _direction(ends, egress)
+    is_forwarded = bool(call.forwarder_uri or call.forwarded_to_uri)
+    caller, called = _place(call.caller_uri, source), _place(call.called_uri, source)
+    leg = _place(call.forwarded_via_uri if is_forwarded else call.translated_uri, source)
+    target = _place(call.forwarded_to_uri, source) if is_forwarded else called
+    customer, from_carrier = _who_calls(call, source, directory, caller.number, at_us)
+    ends = _Ends(
+        customer=customer,
+        callee=_customer_at(directory, called, at_us),
+        from_carrier=from_carrier,
+        to_carrier=find_host(directory.carriers, leg.host or target.host, at_us),
+        called_number=called.number,
+        buy_number=leg.number or target.number,
+    )
+    forwarder = _customer_at(directory, _place(call.forwarder_uri, source), at_us) if is_forwarded else None
+    direction, account_id, carrier_id = _direction(ends, call.role)
     wishes: tuple[ChargeWish, ...] = ()
     exceptions: tuple[str, ...] = ()
-    not_billable, unrated = "", ""
-    if call.disposition != "answered":
-        not_billable = "not_answered"
-    elif "no_stop" in call.exceptions:
-        not_billable = "no_stop"
-    else:
-        charged = _charged(directions, direction)
-        if egress:
-            wishes = _bought(ends, charged)
-        else:
-            forwarded, exceptions = _forwarded(call, source, directory, directions, ends, forwarder, at_us)
-            wishes = _sold_and_bought(call, direction, account_id, ends, charged) + forwarded
-        if direction == UNKNOWN:
-            unrated = "account_unknown"
-        elif not wishes:
-            not_billable = "carrier_unknown" if egress and carrier_id is None else direction
+    if _charge_is_due(call):
+        wishes = _dialled(direction, account_id, ends, directions, is_forwarded and call.role != EGRESS)
+        if is_forwarded and call.role != EGRESS:
+            stays = _customer_at(directory, target, at_us) is not None
+            forwarded, exceptions = _forwarded(forwarder, target.number, stays, ends, directions)
+            wishes += forwarded
+    not_billable, unrated = _without_charge(call, direction, carrier_id, wishes)
+    forwarded_by = ""
+    if is_forwarded:
+        forwarded_by = user_part(call.forwarder_uri) if forwarder is None else directory.accounts[forwarder].name
     return Decision(
-        direction, account_id, carrier_id, caller, called, caller_number, called_number,
-        host_part(_leg_uri(call)), _forwarded_by(call, directory, forwarder), wishes, not_billable, unrated, exceptions,
+        direction, account_id, carrier_id, caller.user, called.user, caller.number, called.number,
+        leg.host, forwarded_by, wishes, not_billable, unrated, exceptions,
     )  # fmt: skip
 
 
-def _ends(
-    call: Call,
-    source: Source,
-    directory: Directory,
-    caller_number: str,
-    called_number: str,
-    at_us: int,
-) -> _Ends:
-    customer, from_carrier = _who_calls(call, source, directory, caller_number, at_us)
-    leg = _leg_uri(call)
-    dialled = call.forwarded_to_uri if _is_forwarded(call) else call.called_uri
-    buy_number = to_e164(user_part(leg), source) or to_e164(user_part(dialled), source)
-    return _Ends(
-        customer=customer,
-        callee=_called_customer(directory, call.called_uri, source, at_us),
-        from_carrier=from_carrier,
-        to_carrier=find_host(directory.carriers, host_part(leg or dialled), at_us),
-        called_number=called_number,
-        buy_number=buy_number,
-    )
+def _place(uri: str, source: Source) -> _Place:
+    if not uri:
+        return NOWHERE
+    user = user_part(uri)
+    return _Place(user, host_part(uri), to_e164(user, source) if user else "")
 
 
 def _who_calls(
@@ -146,34 +149,28 @@ def _who_calls(
 ) -> tuple[int | None, int | None]:
     """Return (customer, carrier), one of them at most: the first of the source's identify_by that tells.
 
-    A carrier's address is proof of where a call came from. It counts where `source_ip` stands in identify_by; where that
-    is not listed, right after what the proxy set itself, for `$Au` of a call nobody authenticated is only its From.
+    A carrier's address is proof of where a call came from. It counts where `source_ip` stands in identify_by; where
+    that is not listed, right after what the proxy set itself: `$Au` of a call nobody authenticated is only its From.
     """
-    customers = directory.customers
-    address_listed = "source_ip" in source.identify_by
+    by_address, by_carrier = _by_address(directory, call.source_ip, at_us)
+    carrier_is_due = "source_ip" not in source.identify_by
     for step in source.identify_by:
         found: int | None = None
         if step == "billing_party":
             found = _named(directory, call.billing_party, at_us)
         elif step == "source_ip":
-            found, carrier = _by_address(directory, call.source_ip, at_us)
-            if carrier is not None:
-                return None, carrier
-        else:
-            if not address_listed:
-                network = find_network(directory.carriers, call.source_ip, at_us)
-                if network is not None:
-                    return None, network[1]
-            if step == "auth_user":
-                found = _user(directory, call.auth_user, at_us)
-            elif step == "from_user":
-                found = _user(directory, call.from_user, at_us)
-            elif step == "caller_number" and caller_number:
-                found = find_number(customers, caller_number, at_us)
+            found, carrier_is_due = by_address, True
+        if found is None and carrier_is_due and by_carrier is not None and step != "billing_party":
+            return None, by_carrier
+        if step == "auth_user":
+            found = _user(directory, call.auth_user, at_us)
+        elif step == "from_user":
+            found = _user(directory, call.from_user, at_us)
+        elif step == "caller_number" and caller_number:
+            found = find_number(directory.customers, caller_number, at_us)
         if found is not None:
             return found, None
-    network = find_network(directory.carriers, call.source_ip, at_us)
-    return None, None if network is None else network[1]
+    return None, by_carrier
 
 
 def _by_address(directory: Directory, source_ip: str, at_us: int) -> tuple[int | None, int | None]:
@@ -198,33 +195,30 @@ def _user(directory: Directory, text: str, at_us: int) -> int | None:
     return find_user(directory.customers, user_part(text), host_part(text), at_us) if text else None
 
 
-def _called_customer(directory: Directory, uri: str, source: Source, at_us: int) -> int | None:
-    """Return the customer who is reached under a URI: by his DID, else by his SIP user."""
-    user = user_part(uri)
-    number = to_e164(user, source)
-    found = find_did(directory.customers, number, at_us) if number else None
-    return find_user(directory.customers, user, host_part(uri), at_us) if found is None else found
+def _customer_at(directory: Directory, place: _Place, at_us: int) -> int | None:
+    """Return the customer who is reached at a place: by his DID, else by his SIP user."""
+    if place.number:
+        found = find_did(directory.customers, place.number, at_us)
+        if found is not None:
+            return found
+    return find_user(directory.customers, place.user, place.host, at_us)
 
 
-def _direction(ends: _Ends, egress: bool) -> tuple[str, int | None, int | None]:
+def _direction(ends: _Ends, role: str) -> tuple[str, int | None, int | None]:
     """Return (direction, account, carrier). The account is who the CDR belongs to, charged or not."""
-    if egress:  # the account was charged on the access side; this leg only tells what was bought
+    if role == EGRESS:  # the account was charged on the access side; this leg only tells what was bought
         return OUTBOUND, None, ends.to_carrier
     if ends.customer is not None:
-        return (
-            (OUTBOUND if ends.callee is None else ON_NET),
-            ends.customer,
-            ends.to_carrier,
-        )
+        return (OUTBOUND if ends.callee is None else ON_NET), ends.customer, ends.to_carrier
     if ends.callee is not None:
         return INBOUND, ends.callee, ends.from_carrier
     if ends.from_carrier is not None and ends.to_carrier is not None:
         return TRANSIT, None, ends.to_carrier
-    return (
-        UNKNOWN,
-        None,
-        ends.from_carrier if ends.to_carrier is None else ends.to_carrier,
-    )
+    return UNKNOWN, None, ends.from_carrier if ends.to_carrier is None else ends.to_carrier
+
+
+def _charge_is_due(call: Call) -> bool:
+    return call.disposition == "answered" and "no_stop" not in call.exceptions
 
 
 def _charged(directions: Directions, direction: str) -> Sequence[str]:
@@ -240,66 +234,50 @@ def _charged(directions: Directions, direction: str) -> Sequence[str]:
     return ()
 
 
-def _sold_and_bought(
-    call: Call,
-    direction: str,
-    account_id: int | None,
-    ends: _Ends,
-    charged: Sequence[str],
+def _dialled(
+    direction: str, account_id: int | None, ends: _Ends, directions: Directions, goes_on: bool
 ) -> tuple[ChargeWish, ...]:
-    """Return the charges for what the caller dialled; what a forwarded leg costs is not among them."""
+    """Return the charges for what the caller dialled; if it goes on (was forwarded), not those of the further leg."""
+    charged = _charged(directions, direction)
     wishes: tuple[ChargeWish, ...] = ()
     if ACCOUNT in charged and account_id is not None:
-        wishes += (ChargeWish(ACCOUNT, account_id, ends.called_number),)
-    if direction == INBOUND:
-        if CARRIER in charged and ends.from_carrier is not None:
-            wishes += (ChargeWish(CARRIER, ends.from_carrier, ends.called_number),)
-    elif not _is_forwarded(call):
-        wishes += _bought(ends, charged)
+        wishes = (ChargeWish(ACCOUNT, account_id, ends.called_number),)
+    if CARRIER in charged:
+        if direction == INBOUND:
+            if ends.from_carrier is not None:
+                wishes += (ChargeWish(CARRIER, ends.from_carrier, ends.called_number),)
+        elif ends.to_carrier is not None and not goes_on:
+            wishes += (ChargeWish(CARRIER, ends.to_carrier, ends.buy_number),)
     return wishes
 
 
-def _bought(ends: _Ends, charged: Sequence[str]) -> tuple[ChargeWish, ...]:
-    if CARRIER in charged and ends.to_carrier is not None:
-        return (ChargeWish(CARRIER, ends.to_carrier, ends.buy_number),)
-    return ()
-
-
 def _forwarded(
-    call: Call,
-    source: Source,
-    directory: Directory,
-    directions: Directions,
-    ends: _Ends,
-    forwarder: int | None,
-    at_us: int,
+    forwarder: int | None, number: str, stays: bool, ends: _Ends, directions: Directions
 ) -> tuple[tuple[ChargeWish, ...], tuple[str, ...]]:
-    """Return (charges, exceptions) of a forwarded leg: an outbound call of the forwarder's, unless it stays in the house.
+    """Return (charges, exceptions) of a forwarded leg: an outbound call of the forwarder's, unless it stays with us.
 
-    It leaves the house if it goes to no customer, and to a number or to a carrier (a mailbox is neither).
+    It leaves us if it goes to no customer, and to a number or to a carrier (a mailbox is neither).
     """
-    if not _is_forwarded(call):
-        return (), ()
-    number = to_e164(user_part(call.forwarded_to_uri), source)
-    stays = _called_customer(directory, call.forwarded_to_uri, source, at_us) is not None
     if stays or not (number or ends.to_carrier is not None):
         return (), ()
-    bought = _bought(ends, directions.outbound)
-    if forwarder is None:
-        return bought, ("forwarder_unknown",)
-    if ACCOUNT not in directions.outbound:
-        return bought, ()
-    return (ChargeWish(FORWARDER, forwarder, number), *bought), ()
+    wishes: tuple[ChargeWish, ...] = ()
+    if ACCOUNT in directions.outbound and forwarder is not None:
+        wishes = (ChargeWish(FORWARDER, forwarder, number),)
+    if CARRIER in directions.outbound and ends.to_carrier is not None:
+        wishes += (ChargeWish(CARRIER, ends.to_carrier, ends.buy_number),)
+    return wishes, ("forwarder_unknown",) if forwarder is None else ()
 
 
-def _is_forwarded(call: Call) -> bool:
-    return bool(call.forwarder_uri or call.forwarded_to_uri)
-
-
-def _leg_uri(call: Call) -> str:
-    """Return where the proxy sent the call: of a forwarded one, where the forwarded leg went."""
-    return call.forwarded_via_uri if _is_forwarded(call) else call.translated_uri
-
-
-def _forwarded_by(call: Call, directory: Directory, forwarder: int | None) -> str:
-    return user_part(call.forwarder_uri) if forwarder is None else directory.accounts[forwarder].name
+def _without_charge(
+    call: Call, direction: str, carrier_id: int | None, wishes: tuple[ChargeWish, ...]
+) -> tuple[str, str]:
+    """Return (not_billable, unrated): why nobody is charged, or why it cannot be told who is."""
+    if call.disposition != "answered":
+        return "not_answered", ""
+    if "no_stop" in call.exceptions:
+        return "no_stop", ""
+    if direction == UNKNOWN:
+        return "", "account_unknown"
+    if wishes:
+        return "", ""
+    return "carrier_unknown" if call.role == EGRESS and carrier_id is None else direction, ""

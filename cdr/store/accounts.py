@@ -158,7 +158,7 @@ def load_directory(conn: Connection) -> Directory:
 
 
 def _fingerprint(conn: Connection) -> tuple[Any, ...]:
-    """Return what changes whenever an account or identity is added, or an identity ended (nothing else ever changes)."""
+    """Return what changes whenever an account or identity is added or an identity ended; nothing else ever does."""
     accounts = conn.execute(select(func.count(), func.max(account.c.id), func.max(account.c.created_at))).one()
     identities = conn.execute(
         select(

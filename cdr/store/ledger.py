@@ -3,7 +3,7 @@
 Entries are added and never changed. The caller owns the transaction: an entry and its balances commit together.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -78,7 +78,7 @@ def post_by_hand(
     actor: str,
     posted_at: datetime,
 ) -> Posted:
-    """Post a top-up, refund or adjustment once: the same again under one reference changes nothing, another is refused."""
+    """Post a top-up, refund or adjustment once: the same again under its reference changes nothing, another is refused."""
     if not 0 < len(reference) <= REFERENCE_MAX or not reference.isprintable() or not reference.strip():
         raise LedgerError(f"a reference is 1 to {REFERENCE_MAX} printable characters")
     house = manual_house(kind)
@@ -128,7 +128,7 @@ def recomputed_balances(conn: Connection) -> dict[int, int]:
 def sums_of_entries(conn: Connection) -> dict[int, int]:
     """Return the amount of each charge and reversal entry by id, to be held against the charges that name it."""
     asked = select(ledger_entry.c.id, ledger_entry.c.amount_micros).where(ledger_entry.c.kind.in_(CALL_KINDS))
-    return {entry_id: amount for entry_id, amount in conn.execute(asked)}
+    return {row.id: row.amount_micros for row in conn.execute(asked)}
 
 
 def entries_at_odds(conn: Connection) -> list[int]:
