@@ -75,7 +75,7 @@ def supervise(children: Sequence[Child]) -> int:
     stop = threading.Event()
     force = threading.Event()
 
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
         (force if stop.is_set() else stop).set()
 
     signal.signal(signal.SIGTERM, ask)

@@ -68,9 +68,9 @@ class Plan:
             self.open_gone.append(old.id)
         if old and old.exception_refs is not None and state is not CallState.EXCEPTION:
             self.exceptions_gone.append(old.id)
-        if call is None or state is CallState.EXCEPTION:
-            if old and old.cdr_revision and not old.cdr_void:
-                self.voids.append((old.id, old.cdr_revision))
+        no_cdr = call is None or state is CallState.EXCEPTION
+        if no_cdr and old and old.cdr_revision and not old.cdr_void:
+            self.voids.append((old.id, old.cdr_revision))
         if call is None:
             return
         if state is CallState.CLOSED:

@@ -6,7 +6,7 @@ Jobs are kept in memory only: what was missed while nothing ran is found by the 
 import signal
 import threading
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from types import FrameType
 from typing import NamedTuple
 
@@ -15,6 +15,7 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 from sqlalchemy.exc import DBAPIError
 
+from accounting.base.clock import now
 from accounting.base.errors import TollbookError
 from accounting.base.log import get_logger
 from accounting.base.metrics import JOB_FAILURES
@@ -85,7 +86,7 @@ def run_jobs(jobs: Sequence[Job], *, stop: threading.Event | None = None) -> Non
             Runner(job, asked).run,
             IntervalTrigger(seconds=job.interval_s, timezone=UTC),
             id=job.name,
-            next_run_time=datetime.now(UTC),
+            next_run_time=now(),
         )
     scheduler.start()
     log.info("scheduling", jobs=[job.name for job in jobs])
@@ -95,7 +96,7 @@ def run_jobs(jobs: Sequence[Job], *, stop: threading.Event | None = None) -> Non
 
 
 def _stop_on_signals(stop: threading.Event) -> None:
-    def ask(number: int, frame: FrameType | None) -> None:
+    def ask(_number: int, _frame: FrameType | None) -> None:
         stop.set()
 
     signal.signal(signal.SIGTERM, ask)

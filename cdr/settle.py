@@ -159,8 +159,9 @@ def digest(call: Call) -> int:
 def judge(decision: Decision, rated: Sequence[Rated]) -> Verdict:
     """Return the rating and charges of a call; rated holds one result for each of decision.wishes, in order.
 
-    A carrier without a deck costs nothing known and is passed over; a carrier whose deck has no rate for the number is
-    an exception (cost_unrated), for the margin is wrong until it is mended. On the sell side both make the call unrated.
+    A carrier without a deck costs nothing known and is passed over; a carrier whose deck has no rate for the number
+    is an exception (cost_unrated), for the margin is wrong until it is mended. On the sell side both make the call
+    unrated.
     """
     if decision.not_billable:
         return Verdict("not_billable", decision.not_billable, (), ())

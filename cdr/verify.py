@@ -14,7 +14,13 @@ from accounting.db.engine import Database
 from accounting.event import unpack_ref
 from accounting.journal import seq_counts
 from cdr.store import batches, calls, exceptions
-from cdr.store.ledger import balances_from_entries, charge_entries, entries_across_currencies, stored_balances
+from cdr.store.ledger import (
+    entries_across_currencies,
+    entries_at_odds,
+    recomputed_balances,
+    stored_balances,
+    sums_of_entries,
+)
 from cdr.store.tables import cdr, charge
 
 
@@ -32,7 +38,7 @@ def verify(database: Database) -> Verified:
     with database.read() as conn:
         offsets = batches.load_offsets(conn)
         sums = batches.sums(conn)
-        entries = {entry.entry_id: entry.amount_micros for entry in charge_entries(conn)}
+        entries = sums_of_entries(conn)
         differences = [
             *_balances(conn),
             *_entries(conn, entries),
@@ -48,7 +54,7 @@ def verify(database: Database) -> Verified:
 
 
 def _balances(conn: Connection) -> Iterator[str]:
-    derived = balances_from_entries(conn)
+    derived = recomputed_balances(conn)
     for account_id, role, name, _, balance in stored_balances(conn):
         expected = derived.get(account_id, 0)
         if balance != expected:
@@ -77,6 +83,8 @@ def _entries(conn: Connection, entries: dict[int, int]) -> Iterator[str]:
                 f"ledger entry {entry_id}: {format_micros(posted, 6)} posted, "
                 f"its charges sum up to {format_micros(charged, 6)}"
             )
+    for entry_id in entries_at_odds(conn)[:20]:
+        yield f"ledger entry {entry_id}: a charge that names it is of another account, currency, period or kind"
     unposted = select(func.count()).select_from(charge).where(charge.c.entry_id.is_(None), charge.c.amount_micros != 0)
     count = conn.execute(unposted).scalar_one()
     if count:

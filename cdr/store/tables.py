@@ -1,7 +1,7 @@
 """Tables of the main database: what calls were, what they cost, who paid.
 
-One module writes each table; accounting.db.tables holds the journal's. Facts are added and never edited; what changes in
-place is only what can be derived again (balances, open calls, offsets, the mark of the latest revision).
+One module writes each table; accounting.db.tables holds the journal's. Facts are added and never edited; what
+changes in place is only what can be derived again (balances, open calls, offsets, the mark of the latest revision).
 """
 
 from sqlalchemy import (
