@@ -189,10 +189,11 @@ def rate_calls(book: RateBook, requests: Sequence[RateRequest]) -> list[Rated]:
         np.fromiter(map(itemgetter(at), requests), dtype=np.int64, count=len(requests)) for at in (0, 2, 3)
     )
     numbers = [request.number for request in requests]
-    assert duration_ms.min() >= 0 and duration_ms.max() <= DURATION_MS_MAX, "a duration out of range"
+    assert 0 <= duration_ms.min() <= duration_ms.max() <= DURATION_MS_MAX, "a duration out of range"
     found = _find_rates(book, accounts, numbers, at_us)
     columns = _priced(book, found, numbers, duration_ms)
-    return list(map(partial(tuple.__new__, Rated), zip(*columns, strict=True)))  # Rated._make, half as dear
+    rated: Iterator[Rated] = map(partial(tuple.__new__, Rated), zip(*columns, strict=True))  # a cheaper Rated._make
+    return [one if one.amount_micros >= 0 else Rated(PRICE_TOO_LARGE) for one in rated]
 
 
 def _priced(book: RateBook, found: "_Found", numbers: Sequence[str], duration_ms: Ints) -> Iterator[list[Any]]:
@@ -200,29 +201,24 @@ def _priced(book: RateBook, found: "_Found", numbers: Sequence[str], duration_ms
     count = len(numbers)
     rate_id, digits, billed, amount = (np.zeros(count, dtype=np.int64) for _ in range(4))
     destination = np.full(count, "", dtype=object)
-    reason, version = found.reason.copy(), found.version.copy()
-    for number, group in _groups(version):
-        compiled, rows = book.versions[number], found.row[group]
+    reason = found.reason.copy()
+    for number, calls in _groups(found.version):
+        compiled = book.versions[number]
+        terms, rows = compiled.version, found.row[calls]
         tariffs = TariffColumns(*(column[rows] for column in compiled.tariffs))
-        terms = compiled.version
-        seconds, amounts = price_calls(tariffs, duration_ms[group], terms.decimals, terms.rounding)
-        if amounts.min() < 0:
-            fits = amounts >= 0
-            reason[group[~fits]], version[group[~fits]] = _PRICE_TOO_LARGE, -1
-            group, rows, seconds, amounts = group[fits], rows[fits], seconds[fits], amounts[fits]
-        reason[group], rate_id[group], digits[group] = _RATED, compiled.rate_ids[rows], compiled.digits[rows]
-        destination[group] = compiled.destinations[compiled.destination_codes[rows]]
-        billed[group], amount[group] = seconds, amounts
+        billed[calls], amount[calls] = price_calls(tariffs, duration_ms[calls], terms.decimals, terms.rounding)
+        rate_id[calls], digits[calls], reason[calls] = compiled.rate_ids[rows], compiled.digits[rows], _RATED
+        destination[calls] = compiled.destinations[compiled.destination_codes[rows]]
     terms_of = [*(compiled.version for compiled in book.versions), _NO_VERSION]  # version -1 is the last
     yield [_REASONS[code] for code in reason.tolist()]
-    yield np.array([terms.id for terms in terms_of])[version].tolist()
+    yield np.array([terms.id for terms in terms_of])[found.version].tolist()
     yield rate_id.tolist()
     yield [number[1:end] for number, end in zip(numbers, (digits + 1).tolist(), strict=True)]
     yield destination.tolist()
     yield billed.tolist()
     yield amount.tolist()
-    yield np.array([terms.currency for terms in terms_of], dtype=object)[version].tolist()
-    yield np.array([terms.decimals for terms in terms_of])[version].tolist()
+    yield np.array([terms.currency for terms in terms_of], dtype=object)[found.version].tolist()
+    yield np.array([terms.decimals for terms in terms_of])[found.version].tolist()
 
 
 class _Found(NamedTuple):
@@ -238,13 +234,10 @@ def _find_rates(book: RateBook, accounts: Ints, numbers: Sequence[str], at_us: I
     count = len(numbers)
     version, row, digits = (np.full(count, -1), np.full(count, -1), np.zeros(count, dtype=np.int64))
     has_deck = np.zeros(count, dtype=bool)
-    for calls, assignment in _assigned(book, accounts):
-        valid = (book.assigned_from_us[assignment] <= at_us[calls]) & (at_us[calls] < book.assigned_to_us[assignment])
-        calls, deck = calls[valid], book.assigned_deck[assignment[valid]]
+    for calls, assignment in _assigned(book, accounts, at_us):
         has_deck[calls] = True
-        in_force = _versions_in_force(book, deck, at_us[calls])
-        wanted = (in_force >= 0) & is_number[calls]
-        calls, in_force = calls[wanted], in_force[wanted]
+        in_force = _versions_in_force(book, book.assigned_deck[assignment], at_us[calls])
+        in_force[~is_number[calls]] = -1
         for number, group in _groups(in_force):
             compiled, members = book.versions[number], calls[group]
             rows = _rows_in_force(compiled, keys[members], at_us[members])
@@ -256,8 +249,8 @@ def _find_rates(book: RateBook, accounts: Ints, numbers: Sequence[str], at_us: I
     return _Found(version, row, reason)
 
 
-def _assigned(book: RateBook, accounts: Ints) -> Iterator[tuple[Ints, Ints]]:
-    """Yield (calls, their first assignment), then the same for the second, and so on."""
+def _assigned(book: RateBook, accounts: Ints, at_us: Ints) -> Iterator[tuple[Ints, Ints]]:
+    """Yield (calls, their account's first assignment) where that is valid, then its second, and so on."""
     if not len(book.accounts):
         return
     index = np.searchsorted(book.accounts, accounts)
@@ -266,7 +259,8 @@ def _assigned(book: RateBook, accounts: Ints) -> Iterator[tuple[Ints, Ints]]:
     assignment = np.where(index > 0, book.account_ends[index - 1], 0)[calls]
     ends = book.account_ends[index[calls]]
     while len(calls):
-        yield calls, assignment
+        valid = (book.assigned_from_us[assignment] <= at_us[calls]) & (at_us[calls] < book.assigned_to_us[assignment])
+        yield calls[valid], assignment[valid]
         more = assignment + 1 < ends
         calls, assignment, ends = calls[more], assignment[more] + 1, ends[more]
 
@@ -325,6 +319,6 @@ def _ints(values: Iterable[int]) -> Ints:
     return np.array(list(values), dtype=np.int64)
 
 
-_REASONS = ("", NO_DECK, NOT_A_NUMBER, NO_RATE, PRICE_TOO_LARGE)
-_RATED, _NO_DECK, _NOT_A_NUMBER, _NO_RATE, _PRICE_TOO_LARGE = range(5)
+_REASONS = ("", NO_DECK, NOT_A_NUMBER, NO_RATE)
+_RATED, _NO_DECK, _NOT_A_NUMBER, _NO_RATE = range(4)
 _NO_VERSION = DeckVersion(0, 0, "", 0, "", decimals=0)

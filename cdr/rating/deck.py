@@ -28,7 +28,8 @@ MISTAKES_SHOWN_MAX = 50
 
 REQUIRED = ("prefix", "destination", "rate")
 OPTIONAL = (
-    "connect_fee", "initial_s", "increment_s", "minimum_s", "grace_s", "effective_from", "effective_to", "band", "max_price",
+    "connect_fee", "initial_s", "increment_s", "minimum_s", "grace_s", "effective_from", "effective_to", "band",
+    "max_price",
 )  # fmt: skip
 COLUMNS = REQUIRED + OPTIONAL
 

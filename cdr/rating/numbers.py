@@ -33,8 +33,8 @@ def to_e164(text: str, source: Source) -> str:
     - Others are international after the source's international prefix; without one, after that of its country; without
       a country, after 00.
     - The rest are national numbers of the source's country, so '' without one. With the national prefix in front, the
-      length must be possible; without it (1001, 12345678) they may be extensions or local numbers, so the numbering plan
-      must know them, and they must not be a whole number behind the country's code too (49 30 ... in Germany).
+      length must be possible; without it (1001, 12345678) they may be extensions or local numbers, so the numbering
+      plan must know them, and they must not be a whole number behind the country's code too (49 30 ... in Germany).
     - Short codes (110, 112, 116117) stay '': they mean another line in every place. A proxy that wants them charged
       sends them with a +.
     """
