@@ -2,7 +2,8 @@
 
 import typer
 
-from accounting import cli_db
+from accounting import cli_db, cli_receive
 
 app = typer.Typer()
+app.add_typer(cli_receive.app)
 app.add_typer(cli_db.app, name="db")

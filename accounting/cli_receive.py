@@ -1,0 +1,110 @@
+"""`tollbook receive`: one receiver process, from settings to the last reply."""
+
+import gc
+import signal
+from collections.abc import Sequence
+from types import FrameType
+
+import typer
+
+from accounting.base.cli import ConfigOption
+from accounting.base.config import ClientSettings, Settings, load_settings, source_of
+from accounting.base.log import configure, get_logger
+from accounting.db.engine import Database, open_database
+from accounting.journal import JournalWriter, register_source
+from accounting.radius.clients import Client, ClientTable, network_of
+from accounting.radius.udp import Listener, listen
+from accounting.receiver import Receiver
+
+DRAIN_S = 5.0
+"""After a signal: how long what was received may take to be committed and answered."""
+
+app = typer.Typer()
+log = get_logger("receiver")
+
+
+@app.command()
+def receive(config: ConfigOption = None) -> None:
+    """Receive accounting requests over UDP, store each in the journal and answer it, until SIGTERM or Ctrl-C.
+
+    Example: tollbook receive --config /etc/tollbook/tollbook.toml
+    """
+    settings = load_settings(config)
+    configure(settings.log.format == "json", settings.log.level)
+    with open_database(settings.database.url) as database:
+        listeners = listen(settings.receiver.listen, settings.receiver.receive_buffer_bytes)
+        try:
+            _receive(settings, database, listeners)
+        finally:
+            for listener in listeners:
+                listener.socket.close()
+
+
+def client_table(database: Database, clients: Sequence[ClientSettings]) -> ClientTable:
+    """Return who may send, each client's settings registered as a source of the journal."""
+    return ClientTable(
+        Client(
+            client.name,
+            network_of(client.address),
+            client.secret.get_secret_value().encode(),
+            register_source(database, source_of(client)),
+        )
+        for client in clients
+    )
+
+
+def _receive(settings: Settings, database: Database, listeners: Sequence[Listener]) -> None:
+    limits = settings.receiver
+    writer = JournalWriter(database, "receiver", ", ".join(listener.name for listener in listeners))
+    clients = client_table(database, settings.clients)
+    writer.open()
+    receiver = Receiver(
+        [listener.socket for listener in listeners],
+        clients,
+        writer,
+        batch_max=limits.batch_max,
+        pending_max=limits.pending_max,
+        reply_cache_s=limits.reply_cache_s,
+    )
+    asked_to_stop = _stop_on_signals(receiver)
+    _greet(settings, listeners)
+    gc.freeze()  # what lives until the end is not searched for rubbish again and again
+    try:
+        while not asked_to_stop:
+            receiver.step()
+        left = receiver.drain(DRAIN_S)
+    finally:
+        receiver.close()
+    if left:
+        log.error("stopped with requests that could not be stored; they were not answered", requests=left)
+    else:
+        log.info("stopped")
+
+
+def _stop_on_signals(receiver: Receiver) -> list[int]:
+    """Return a list that gets the number of a signal that asks to stop; a second signal ends the process at once."""
+    asked: list[int] = []
+
+    def ask(number: int, _frame: FrameType | None) -> None:
+        if asked:
+            raise SystemExit(1)
+        asked.append(number)
+        receiver.wake()
+
+    signal.signal(signal.SIGTERM, ask)
+    signal.signal(signal.SIGINT, ask)
+    return asked
+
+
+def _greet(settings: Settings, listeners: Sequence[Listener]) -> None:
+    if not settings.clients:
+        log.warning("no [[clients]] in the settings: everything that arrives is dropped")
+    got = min(listener.buffer_bytes for listener in listeners)
+    if got < settings.receiver.receive_buffer_bytes:
+        log.warning(
+            "the kernel gave a smaller receive buffer; raise net.core.rmem_max",
+            asked_bytes=settings.receiver.receive_buffer_bytes,
+            got_bytes=got,
+        )
+    greeting = "listening on " + ", ".join(listener.name for listener in listeners)
+    log.info(greeting)

@@ -1,0 +1,88 @@
+"""Which client a datagram's address belongs to: the longest CIDR match, IPv4, IPv6 and IPv4 mapped into IPv6.
+
+Pure: knows neither settings nor sockets.
+"""
+
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from typing import NamedTuple
+
+from accounting.base.errors import SettingsError
+
+Address = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+_MAPPED = IPv6Network("::ffff:0:0/96")
+
+
+class Client(NamedTuple):
+    """Who may send, with what secret, and the source version its datagrams are journalled under."""
+
+    name: str
+    network: Network
+    secret: bytes
+    source_id: int
+
+
+class ClientTable:
+    """Clients by network. Two clients of one network are refused."""
+
+    def __init__(self, clients: Iterable[Client]) -> None:
+        self._by_length: dict[tuple[int, int], dict[int, Client]] = {}
+        for client in clients:
+            network = network_of(client.network)
+            level = self._by_length.setdefault((network.version, network.prefixlen), {})
+            other = level.setdefault(int(network.network_address), client)
+            if other is not client:
+                raise SettingsError([f"clients {other.name} and {client.name} have the same address {network}"])
+        self._lengths = sorted(self._by_length, reverse=True)
+
+    def find(self, host: str) -> Client | None:
+        """Return the client of an address as a socket gives it (a scope like %eth0 may follow), or None."""
+        address = address_of(host)
+        value, bits = int(address), address.max_prefixlen
+        for version, length in self._lengths:
+            if version == address.version:
+                client = self._by_length[version, length].get(value >> bits - length << bits - length)
+                if client is not None:
+                    return client
+        return None
+
+
+def address_of(host: str) -> Address:
+    """Return the address, as IPv4 where it is IPv4 mapped into IPv6."""
+    address = ip_address(host.partition("%")[0])
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def network_of(network: Network | str) -> Network:
+    """Return the network, as IPv4 where it is IPv4 mapped into IPv6; host bits are ignored."""
+    network = ip_network(network, strict=False)
+    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+        low = int(network.network_address) & 0xFFFFFFFF
+        return IPv4Network((low, network.prefixlen - _MAPPED.prefixlen))
+    return network
+
+
+def pack_host(host: str) -> bytes:
+    """Return an address as the 16 octets the journal keeps: IPv6, or IPv4 mapped into it."""
+    address = address_of(host)
+    return address.packed if isinstance(address, IPv6Address) else _mapped(address)
+
+
+def pack_peer(host: str, port: int) -> bytes:
+    """Return an address and port as the journal keeps them: 16 octets and 2, big endian."""
+    return pack_host(host) + port.to_bytes(2)
+
+
+def peer_text(peer: bytes) -> str:
+    """Return a journal row's peer for people: 192.0.2.1:1813, [2001:db8::1]:1813, or '' where there is none."""
+    if len(peer) != 18:
+        return ""
+    host, port = ip_address(peer[:16]), int.from_bytes(peer[16:])
+    assert isinstance(host, IPv6Address)
+    return f"{host.ipv4_mapped}:{port}" if host.ipv4_mapped else f"[{host}]:{port}"
+
+
+def _mapped(address: IPv4Address) -> bytes:
+    return bytes(10) + b"\xff\xff" + address.packed

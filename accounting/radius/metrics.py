@@ -1,0 +1,17 @@
+"""The receiver's Prometheus counters; each name is documented in docs/reference/metrics.md."""
+
+from prometheus_client import Counter, Gauge, Histogram
+
+RECEIVED = Counter("tollbook_receiver_received_total", "Datagrams read")
+ACKNOWLEDGED = Counter("tollbook_receiver_acknowledged_total", "Accounting-Requests answered after their commit")
+DUPLICATES = Counter("tollbook_receiver_duplicates_total", "Repeats of a request that was answered or still waits")
+DROPPED = Counter("tollbook_receiver_dropped_total", "Datagrams not stored and not answered", ["reason", "client"])
+UNSENT = Counter("tollbook_receiver_unsent_total", "Replies that the kernel did not take; a repeat gets them")
+BATCHES = Counter("tollbook_receiver_batches_total", "Commits to the journal")
+COMMIT_FAILURES = Counter("tollbook_receiver_commit_failures_total", "Commits that failed and were tried again")
+PENDING = Gauge("tollbook_receiver_pending", "Verified requests that wait for their commit")
+COMMIT_SECONDS = Histogram(
+    "tollbook_receiver_commit_seconds",
+    "Time of one commit to the journal",
+    buckets=(0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30),
+)

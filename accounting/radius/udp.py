@@ -1,0 +1,86 @@
+"""The receiver's UDP sockets: bound, non-blocking, with as much receive buffer as the kernel gives.
+
+Reads and sends nothing.
+"""
+
+import errno
+import socket
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from accounting.base.errors import TollbookError
+
+_SO_RCVBUFFORCE = 33  # linux/asm-generic/socket.h; not in Python's socket module
+
+
+class Listener(NamedTuple):
+    """A bound socket, what people call it, and the receive buffer it got."""
+
+    socket: socket.socket
+    name: str
+    buffer_bytes: int
+
+
+def listen(addresses: Sequence[str], buffer_bytes: int) -> list[Listener]:
+    """Return a bound socket per address like 127.0.0.1:1813 or [::1]:1813; one that cannot be had is a TollbookError.
+
+    `[::]` takes IPv4 too, unless an IPv4 address of the same port is listed.
+    """
+    places = [split_address(address) for address in addresses]
+    listeners: list[Listener] = []
+    try:
+        for host, port in places:
+            only_v6 = any(":" not in other and number == port for other, number in places)
+            listeners.append(_bind(host, port, only_v6, buffer_bytes))
+    except BaseException:
+        for listener in listeners:
+            listener.socket.close()
+        raise
+    return listeners
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """Return host and port of an address like 127.0.0.1:1813 or [::1]:1813."""
+    host, _, port = address.rpartition(":")
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def show_address(host: str, port: int) -> str:
+    """Return host and port as one writes them."""
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
+def _bind(host: str, port: int, only_v6: bool, buffer_bytes: int) -> Listener:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    bound = socket.socket(family, socket.SOCK_DGRAM)
+    try:
+        if family == socket.AF_INET6:
+            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only_v6))
+        given = _ask_buffer(bound, buffer_bytes)
+        bound.setblocking(False)
+        bound.bind((host, port))
+    except OSError as error:
+        bound.close()
+        raise TollbookError(f"cannot listen on {show_address(host, port)}: {_words(error)}") from error
+    return Listener(bound, show_address(*bound.getsockname()[:2]), given)
+
+
+def _ask_buffer(bound: socket.socket, buffer_bytes: int) -> int:
+    """Ask for a receive buffer, beyond net.core.rmem_max where we may, and return what was given."""
+    try:
+        bound.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, buffer_bytes)
+    except OSError:
+        bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
+    return bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel tells the double, socket(7)
+
+
+def _words(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "the port is in use; stop what listens there, or change [receiver] listen"
+        case errno.EADDRNOTAVAIL:
+            return "this machine has no such address; change [receiver] listen"
+        case errno.EACCES:
+            return "not allowed; ports below 1024 need more rights"
+        case _:
+            return error.strerror or str(error)
