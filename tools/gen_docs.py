@@ -22,7 +22,8 @@ Generated from the commands by `make docs`; `tollbook COMMAND --help` prints the
 SQLite file `./tollbook.db`. A named file that is missing is an error.
 
 Exit status: 0 on success; 1 on a problem, told on stderr in a sentence; 2 when a command is called wrongly. Every
-command is safe to repeat. Instants are ISO 8601 with an offset or `Z`, as `2026-11-24T07:00:00Z`; without one they are refused.
+command is safe to repeat. Instants are ISO 8601 with an offset or `Z`, as `2026-11-24T07:00:00Z`; without one they are
+refused.
 """
 
 

@@ -67,6 +67,8 @@ def shell_lines() -> Iterator[tuple[Path, str]]:
         for block in re.findall(r"^```sh\n(.*?)^```", page.read_text(), re.MULTILINE | re.DOTALL):
             for line in block.replace("\\\n", " ").splitlines():
                 yield page, line.strip()
+        for span in re.findall(r"`(tollbook [a-z][^`]*)`", page.read_text()):
+            yield page, " ".join(span.split())
 
 
 def command_exists(line: str, commands: dict[tuple[str, ...], Any]) -> bool:
