@@ -78,7 +78,7 @@ def post_by_hand(
     actor: str,
     posted_at: datetime,
 ) -> Posted:
-    """Post a top-up, refund or adjustment once: the same again under its reference changes nothing, another is refused."""
+    """Post a top-up, refund or adjustment once: the same again changes nothing, another under its reference is refused."""
     if not 0 < len(reference) <= REFERENCE_MAX or not reference.isprintable() or not reference.strip():
         raise LedgerError(f"a reference is 1 to {REFERENCE_MAX} printable characters")
     house = manual_house(kind)
