@@ -203,7 +203,7 @@ def load_settings(path: Path | None) -> Settings:
     try:
         settings = Settings(**tree)
     except ValidationError as error:
-        mistakes += [sources.mistake(detail, origins) for detail in error.errors(include_input=False)]
+        mistakes += sources.complaints(error.errors(include_input=False), origins)
     if mistakes:
         raise SettingsError(mistakes)
     settings._path = path

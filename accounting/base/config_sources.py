@@ -204,8 +204,18 @@ def _same(setting: str, value: str) -> str:
         return value
 
 
-def mistake(detail: ErrorDetails, origins: Origins) -> str:
-    """Return one of the models' complaints in our words, without the value."""
+def complaints(details: list[ErrorDetails], origins: Origins) -> list[str]:
+    """Return the models' complaints in our words; a list is not called short because its items are wrong."""
+    keys = [detail["loc"] for detail in details]
+    return [
+        _complaint(detail, origins)
+        for detail in details
+        if detail["type"] != "too_short" or not any(key[:-1] == detail["loc"] for key in keys)
+    ]
+
+
+def _complaint(detail: ErrorDetails, origins: Origins) -> str:
+    """Return one complaint without the value."""
     words = {"extra_forbidden": "unknown setting", "missing": "is missing", "frozen_instance": "cannot be set"}
     context = detail.get("ctx", {})
     text = words.get(detail["type"]) or (str(context["error"]) if "error" in context else detail["msg"])
