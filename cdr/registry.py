@@ -111,7 +111,7 @@ def _check_name(terms: Terms) -> None:
     name = terms.name
     if not name.strip() or name != name.strip() or len(name) > NAME_CHARS_MAX or not name.isprintable():
         raise TollbookError(
-            f"{name!r} is not a name for an {WORDS[terms.role]}; use up to {NAME_CHARS_MAX} letters, digits and signs"
+            f"{name!r} is no {WORDS[terms.role]} name; use up to {NAME_CHARS_MAX} letters, digits and signs"
         )
 
 
@@ -135,12 +135,10 @@ def _check_agreement(conn: Connection, found: AccountRow, terms: Terms) -> None:
 def _fitting_deck(conn: Connection, deck_name: str, role: str, name: str, currency: str) -> decks.DeckRow:
     deck = decks.require_deck(conn, deck_name)
     if deck.side != SIDES[role]:
-        raise TollbookError(
-            f"deck {deck.name!r} is a {deck.side} deck; {WORDS[role]} {name!r} needs a {SIDES[role]} deck"
-        )
+        raise TollbookError(f"deck {deck.name!r} is a {deck.side} deck; {WORDS[role]}s need {SIDES[role]} decks")
     if deck.currency != currency:
         raise TollbookError(
-            f"deck {deck.name!r} is in {deck.currency}, {WORDS[role]} {name!r} in {currency}; they must have one currency"
+            f"deck {deck.name!r} is in {deck.currency}, {WORDS[role]} {name!r} in {currency}; the two must be the same"
         )
     return deck
 

@@ -78,7 +78,10 @@ def post_by_hand(
     actor: str,
     posted_at: datetime,
 ) -> Posted:
-    """Post a top-up, refund or adjustment once: the same again changes nothing, another under its reference is refused."""
+    """Post a top-up, refund or adjustment once: the same again changes nothing.
+
+    Another posting under its reference is a LedgerError.
+    """
     if not 0 < len(reference) <= REFERENCE_MAX or not reference.isprintable() or not reference.strip():
         raise LedgerError(f"a reference is 1 to {REFERENCE_MAX} printable characters")
     house = manual_house(kind)
