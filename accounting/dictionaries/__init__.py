@@ -1,0 +1,1 @@
+"""RADIUS dictionary files, one per family of clients: data, read by accounting.radius.dictionary."""
