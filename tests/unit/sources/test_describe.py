@@ -1,0 +1,56 @@
+"""A datagram, by the names of its source's dictionary."""
+
+from accounting.event import Source
+from accounting.sources.describe import describe
+from tests.support.radius import SECRET, Attribute, body, request, sign, vsa
+from tests.unit.sources.rows import source
+
+
+def described(*attributes: Attribute, by: Source) -> list[tuple[str, str]]:
+    return describe(request(SECRET, *attributes), by)
+
+
+def test_attributes_have_names_numbers_and_named_values() -> None:
+    assert described((40, 15), (204, 1), (205, 486), (44, "c\n1"), (4, b"\x7f\x00\x00\x01"), by=source("opensips")) == [
+        ("Acct-Status-Type", "15 (Failed)"),
+        ("Sip-Method", "1 (Invite)"),
+        ("Sip-Response-Code", "486"),
+        ("Acct-Session-Id", r"c\x0a1"),
+        ("NAS-IP-Address", "127.0.0.1"),
+    ]
+
+
+def test_dictionary_is_that_of_the_dialect_that_fits() -> None:
+    by = source("opensips", "kamailio")
+    assert described((101, 8), (105, "f"), by=by) == [("Sip-Method", "8"), ("Sip-From-Tag", "f")]
+    assert described((206, "f"), by=by) == [("Sip-From-Tag", "f")]
+
+
+def test_vendor_attributes_have_their_vendors_names() -> None:
+    assert described(vsa(9, 1, "leg=2"), vsa(9, 99, "x"), (26, b"\x01"), by=source()) == [
+        ("Cisco-AVPair", "leg=2"),
+        ("Attr-26.9.99", "x"),
+        ("Attr-26", r"\x01"),
+    ]
+
+
+def test_unknown_odd_and_octet_values_are_shown_as_they_are() -> None:
+    assert described((250, b"\xff"), (40, b"\x01"), (25, b"\x01\x02"), by=source()) == [
+        ("Attr-250", r"\xff"),
+        ("Acct-Status-Type", r"\x01"),
+        ("Class", "0x0102"),
+    ]
+
+
+def test_malformed_datagram_says_so() -> None:
+    assert describe(b"short", source()) == [("malformed", "5 octets are no RADIUS packet")]
+    raw = sign(body([(40, 1)]) + b"\x2c\x01", SECRET)
+    assert describe(raw, source()) == [("malformed", "attribute 44 at octet 26 claims a length of 1")]
+
+
+def test_broken_dictionary_leaves_numbers() -> None:
+    assert described((40, 1), by=source(dictionary="unheard-of")) == [("Attr-40", r"\x00\x00\x00\x01")]
+
+
+def test_untranslated_dialects_are_described_too() -> None:
+    assert described((40, 1), by=source("cisco")) == [("Acct-Status-Type", "1 (Start)")]
