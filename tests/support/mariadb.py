@@ -3,7 +3,6 @@
 It ends with the process that started it, however that ends. `python -m tests.support.mariadb` runs one until Ctrl-C.
 """
 
-import ctypes
 import os
 import shutil
 import signal
@@ -23,7 +22,6 @@ from sqlalchemy.engine import URL, make_url
 from accounting.db.engine import upgrade_database
 
 START_TIMEOUT_S = 60
-PR_SET_PDEATHSIG = 1
 MISSING = "MariaDB's server is not installed; run: apt-get install mariadb-server"
 SERVER_VARIABLE = "TEST_MARIADB_URL"
 """Names a running server to use, like mysql://root@127.0.0.1:3307/; else a private one is started."""
@@ -46,12 +44,13 @@ def running_server(folder: Path | None = None, options: tuple[str, ...] = ()) ->
         _install(data)
         port = _free_port()
         process = _start(data, port, options)
+        watcher = _watch(process, data)
         try:
             url = URL.create("mysql", username="root", host="127.0.0.1", port=port, database="")
             _wait_until_ready(url, process, data)
             yield url
         finally:
-            process.send_signal(signal.SIGKILL)  # nothing on it is kept
+            watcher.communicate()
             process.wait()
     finally:
         shutil.rmtree(data, ignore_errors=True)
@@ -153,13 +152,19 @@ def _start(data: Path, port: int, options: tuple[str, ...]) -> "subprocess.Popen
     ]  # fmt: skip
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        preexec_fn=_die_with_parent,  # noqa: PLW1509 - runs before any thread of ours
         start_new_session=True,  # Ctrl-C is for us, not for it
     )  # fmt: skip
 
 
-def _die_with_parent() -> None:
-    ctypes.CDLL(None, use_errno=True).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+def _watch(process: "subprocess.Popen[bytes]", data: Path) -> "subprocess.Popen[bytes]":
+    """Start a watcher: when our end of its pipe closes, by our doing or our death, it ends the server.
+
+    PR_SET_PDEATHSIG does not do: the kernel forgets it when mariadbd changes its user.
+    """
+    script = 'cat; kill -9 "$1"; rm -rf "$2"'  # nothing on the server is kept
+    return subprocess.Popen(
+        ["sh", "-c", script, "watcher", str(process.pid), str(data)], stdin=subprocess.PIPE, start_new_session=True
+    )
 
 
 def _user() -> list[str]:
