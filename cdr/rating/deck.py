@@ -77,8 +77,8 @@ def parse_deck(data: bytes, timezone: ZoneInfo) -> ParsedDeck:
             [], mistakes or [Mistake(1, "", f"the file is empty; its first line names {_listed(REQUIRED)}")]
         )
     names = [name.strip() for name in header]
-    if mistakes := _header_mistakes(header_line, names):
-        return ParsedDeck([], mistakes)
+    if wrong := _header_mistakes(header_line, names):
+        return ParsedDeck([], wrong)
     rates = list(_rates(names, records, timezone, mistakes))
     if not rates and not mistakes:
         mistakes.append(Mistake(header_line, "", "there are no rates below the header"))

@@ -20,7 +20,8 @@ def test_separators_and_parameters_of_a_user_part_are_no_digits():
 
 
 @pytest.mark.parametrize(
-    "text", ["", " ", "+", "alice", "+49alice", "a+49301234", "49x", "+٤٩", "٤٩٣", "+" + "9" * (DIGITS_MAX + 1), "\\xff12"]
+    "text",
+    ["", " ", "+", "alice", "+49alice", "a+49301234", "49x", "+٤٩", "٤٩٣", "+" + "9" * (DIGITS_MAX + 1), "\\xff12"],
 )
 def test_what_is_not_a_number_is_empty(text):
     assert to_e164(text, client("DE")) == to_e164(text, client()) == ""
@@ -81,7 +82,9 @@ def test_configured_national_prefix_is_cut_off():
     assert to_e164("90", client("DE", national="90")) == ""
 
 
-@pytest.mark.parametrize(("text", "country"), [("110", "DE"), ("112", "DE"), ("116117", "DE"), ("911", "US"), ("999", "GB")])
+@pytest.mark.parametrize(
+    ("text", "country"), [("110", "DE"), ("112", "DE"), ("116117", "DE"), ("911", "US"), ("999", "GB")]
+)
 def test_short_codes_are_not_numbers(text, country):
     assert to_e164(text, client(country)) == to_e164(text, client()) == ""
     assert to_e164(f"+{text}", client(country)) == f"+{text}"
