@@ -72,10 +72,19 @@ def decode_table(setting: str, dialect: str) -> DecodeTable:
     return _decode_table(setting or family_of(dialect))
 
 
+def dictionary_text(setting: str) -> str:
+    """Return what a source keeps of a dictionary setting: "" or a family's name as it is, a file's text.
+
+    Raises DictionaryError.
+    """
+    return setting if setting in ("", *FAMILIES) else read_dictionary_file(Path(setting))
+
+
 def read_dictionary_file(path: Path) -> str:
     """Return a dictionary file's text, its includes put in place, once it is known to be usable; or DictionaryError."""
     lines = list(_lines_of(path))
-    _load(lines, str(path))
+    if not _load(lines, str(path)).attributes:
+        raise DictionaryError(f"dictionary {path} defines no attribute")
     return "".join(f"{line.text.rstrip()}\n" for line in lines)
 
 

@@ -10,6 +10,7 @@ from accounting.radius.dictionary import (
     FAMILIES,
     DictionaryError,
     decode_table,
+    dictionary_text,
     family_of,
     load_family,
     read_dictionary_file,
@@ -135,6 +136,19 @@ def test_missing_and_recursive_includes_are_refused(tmp_path: Path, included: st
 def test_missing_file_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(DictionaryError, match=r"cannot read .*nowhere: No such file"):
         read_dictionary_file(tmp_path / "nowhere")
+
+
+def test_empty_file_is_refused(tmp_path: Path) -> None:
+    """Its text would stand for the family of the dialect."""
+    (tmp_path / "dictionary").write_text("# nothing\n")
+    with pytest.raises(DictionaryError, match="defines no attribute"):
+        read_dictionary_file(tmp_path / "dictionary")
+
+
+def test_sources_keep_a_family_by_name_and_a_file_by_its_text(tmp_path: Path) -> None:
+    path = tmp_path / "dictionary"
+    path.write_text("ATTRIBUTE Sip-Method 101 integer\n")
+    assert [dictionary_text(setting) for setting in ("", "opensips", str(path))] == ["", "opensips", path.read_text()]
 
 
 def test_binary_file_is_refused(tmp_path: Path) -> None:
