@@ -208,9 +208,9 @@ def test_a_collector_starts_at_an_instant_of_toml_too(write: Write) -> None:
 def test_settings_cannot_be_changed(write: Write) -> None:
     settings = load_settings(write(CLIENT))
     with pytest.raises(ValueError, match="frozen"):
-        settings.clients[0].rank = 2  # type: ignore[misc]
+        settings.clients[0].rank = 2
     with pytest.raises(ValueError, match="frozen"):
-        settings.clients = ()  # type: ignore[misc]
+        settings.clients = ()
 
 
 def test_a_clients_settings_become_its_source(write: Write) -> None:
