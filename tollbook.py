@@ -6,7 +6,6 @@ from importlib.metadata import version
 from typing import Annotated
 
 import typer
-from reports.nightly import nightly_job
 from sqlalchemy.exc import DBAPIError
 
 import accounting.cli
@@ -50,6 +49,8 @@ def schedule(config: ConfigOption = None) -> None:
 
     Example: tollbook schedule --config /etc/tollbook/tollbook.toml
     """
+    from reports.nightly import nightly_job  # it brings pandas, which the receiver need not load
+
     settings = load_settings(config)
     configure(settings.log.format == "json", settings.log.level)
     with open_database(settings.database.url) as database:

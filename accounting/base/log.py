@@ -24,7 +24,7 @@ def configure(json: bool = False, level: str = "info") -> None:
     structlog.configure(
         processors=[*shared, *exceptions, renderer],
         wrapper_class=structlog.make_filtering_bound_logger(LEVELS[level]),
-        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
+        logger_factory=lambda *_: structlog.WriteLogger(sys.stderr),  # stderr as it is then
         cache_logger_on_first_use=False,
     )
     handler = logging.StreamHandler(sys.stderr)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, select, update
 
 from accounting.base.errors import TollbookError
 from accounting.db.engine import Database
@@ -286,8 +286,8 @@ def test_verify_finds_what_was_tampered_with(lab: Lab, database: Database) -> No
             conn.execute(update(table).where(*key).values(**change))
         assert any(words in line for line in lab.differences()), words
         with database.write() as conn:
-            conn.execute(delete(table).where(*(c == change.get(c.name, before[c.name]) for c in table.primary_key)))
-            conn.execute(insert(table).values(**before))
+            changed = [c == change.get(c.name, before[c.name]) for c in table.primary_key]
+            conn.execute(update(table).where(*changed).values(**before))
         assert lab.differences() == ()
 
 
