@@ -1,0 +1,121 @@
+"""`tollbook receive` as a process: says when it listens, stops on a signal, tells in one line why it cannot start."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from accounting.db.engine import open_database
+from accounting.journal import read_after, writers
+from tests.support.radius import SECRET, is_answer, request
+
+PATIENCE_S = 60
+ROOT = Path(__file__).parents[2]
+START = request(SECRET, (40, 1), (44, "call-1"))
+
+
+def config(folder: Path, url: str, listen: str = "127.0.0.1:0") -> Path:
+    path = folder / "tollbook.toml"
+    path.write_text(
+        f'[database]\nurl = "{url}"\n[receiver]\nlisten = ["{listen}"]\n'
+        f'[[clients]]\nname = "proxy-1"\naddress = "127.0.0.0/8"\nsecret = "{SECRET.decode()}"\n'
+    )
+    return path
+
+
+def command(path: Path) -> "subprocess.Popen[str]":
+    words = [sys.executable, "-m", "tollbook", "receive", "--config", str(path)]
+    return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={"PATH": os.environ["PATH"]})
+
+
+@contextmanager
+def running(path: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Give a receiver that listens, and its port."""
+    process = command(path)
+    try:
+        assert process.stderr
+        lines = []
+        for line in process.stderr:
+            lines.append(line)
+            found = re.search(r"listening on 127\.0\.0\.1:(\d+)", line)
+            if found:
+                break
+        else:
+            pytest.fail(f"it ended: {''.join(lines)}")
+        yield process, int(found.group(1))
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def client_of(port: int) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(("127.0.0.1", port))
+        yield client
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_it_answers_and_stops_on_a_signal_with_0(sqlite_url: str, tmp_path: Path, number: signal.Signals) -> None:
+    with running(config(tmp_path, sqlite_url)) as (process, port), client_of(port) as client:
+        client.send(START)
+        assert is_answer(client.recv(4096), START, SECRET)
+        process.send_signal(number)
+        assert process.wait(PATIENCE_S) == 0
+    with open_database(sqlite_url) as database, database.journal_read() as conn:
+        assert [row.raw for row in read_after(conn, {}, 10)] == [START]
+        [writer] = writers(conn)
+        assert (writer.kind, writer.name, writer.pid) == ("receiver", f"127.0.0.1:{port}", process.pid)
+
+
+def test_a_second_signal_does_not_wait_for_the_database(sqlite_url: str, tmp_path: Path) -> None:
+    with (
+        running(config(tmp_path, sqlite_url)) as (process, port),
+        client_of(port) as client,
+        open_database(sqlite_url) as database,
+        database.journal_write(),
+    ):
+        assert process.stderr
+        client.send(START)
+        assert any("journal is away" in line for line in process.stderr)
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(PATIENCE_S) == 1
+
+
+def fails(path: Path) -> str:
+    """Return what a receiver says that cannot start."""
+    process = command(path)
+    _, said = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 1, said
+    assert SECRET.decode() not in said
+    assert said.count("\n") == 1, said
+    return said
+
+
+def test_a_port_in_use_is_one_line_and_exit_1(sqlite_url: str, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind(("127.0.0.1", 0))
+        name = f"127.0.0.1:{held.getsockname()[1]}"
+        assert f"cannot listen on {name}: the port is in use" in fails(config(tmp_path, sqlite_url, name))
+    with open_database(sqlite_url) as database, database.journal_read() as conn:
+        assert writers(conn) == []
+
+
+def test_a_database_that_is_away_at_the_start_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        url = f"mysql://root@127.0.0.1:{nobody.getsockname()[1]}/tollbook"
+        assert f"database {url} cannot be opened" in fails(config(tmp_path, url))
+
+
+def test_a_database_without_tables_is_one_line_and_exit_1(tmp_path: Path) -> None:
+    assert "run: tollbook db upgrade" in fails(config(tmp_path, f"sqlite:///{tmp_path}/new.db"))
