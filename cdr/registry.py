@@ -100,8 +100,8 @@ def identify(conn: Connection, role: str, name: str, kind: str, text: str, span:
             return f"{told} now ends {iso_ms(span.end)}"
         if overlaps(old.identity, new):
             raise TollbookError(
-                f"{kind} {new.value} is registered for {WORDS[role]} {old.account_name!r} {_span(old.identity)},"
-                f" which overlaps {_span(new)}; give the first an end, or this one another --from or --to"
+                f"{kind} {new.value} is registered for {WORDS[role]} {old.account_name!r} ({_span(old.identity)}),"
+                f" which overlaps this one ({_span(new)}); give the first an end, or this one another --from or --to"
             )
     accounts.insert_identity(conn, new, now)
     return f"{told} registered, {_span(new)}"

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sqlalchemy import Connection, and_, bindparam, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
-from accounting.base.money import INT64_MAX
+from accounting.base.money import INT64_MAX, format_exact
 from cdr.ledger import (
     INT64_MIN,
     Entry,
@@ -99,9 +99,10 @@ def post_by_hand(
                 raise
     entry_id, posted = known
     if not same_posting(posted, entry):
+        was = posted.amount_micros if posted.credit_id == customer.id else -posted.amount_micros
         raise LedgerError(
-            f"reference {reference!r} of account {customer.name!r} is already posted as {posted.kind}"
-            f" of another amount or kind (entry {entry_id}); use another reference for another posting"
+            f"reference {reference!r} of account {customer.name!r} was posted before as {posted.kind} of"
+            f" {format_exact(was)} {posted.currency} (entry {entry_id}); use another reference for another posting"
         )
     return Posted(entry_id, False)
 
