@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from sqlalchemy import Connection, Engine, Select, func, insert, select
+from sqlalchemy import Connection, Engine, Select, func, insert, select, true
 
 from accounting.base.clock import from_us, iso_ms, to_us
 from accounting.base.errors import TollbookError
@@ -261,7 +261,8 @@ def _fingerprint(conn: Connection) -> tuple[Any, ...]:
         func.count().label("m"), func.max(account_deck.c.id), func.max(account_deck.c.created_at),
         func.count(account_deck.c.valid_to), func.max(account_deck.c.valid_to),
     )  # fmt: skip
-    return tuple(conn.execute(select(versions.subquery("v"), assignments.subquery("a"))).one())
+    both = versions.subquery("v").join(assignments.subquery("a"), true())
+    return tuple(conn.execute(select(both)).one())
 
 
 # ---- helpers ----------------------------------------------------------------------------------------------------
