@@ -5,7 +5,6 @@ Does not translate, decode or judge what a request says; every verified one is s
 
 import os
 import select
-import socket
 from collections import Counter
 from collections.abc import Callable, Sequence
 from queue import SimpleQueue
@@ -21,6 +20,7 @@ from accounting.radius import metrics
 from accounting.radius.cache import ReplyCache
 from accounting.radius.clients import Client, ClientTable, pack_host
 from accounting.radius.packet import PACKET_BYTES_MAX, is_authentic, is_signed, packet_of, response_to
+from accounting.radius.udp import Bound
 
 DRAIN_MAX = 256
 """Datagrams read before a finished commit is looked after: 256 take about 2.5 ms."""
@@ -36,7 +36,7 @@ DROP_LOG_S = 10.0
 log = get_logger("receiver")
 
 
-Answer = tuple[socket.socket, Any, bytes, bytes]
+Answer = tuple[Bound, Any, bytes, bytes]
 """What is sent once the request's row is committed: socket, address as recvfrom gave it, cache key, reply."""
 
 
@@ -45,7 +45,7 @@ class Receiver:
 
     def __init__(
         self,
-        sockets: Sequence[socket.socket],
+        sockets: Sequence[Bound],
         clients: ClientTable,
         writer: JournalWriter,
         *,
@@ -120,7 +120,7 @@ class Receiver:
         if not self._committer.is_alive():  # else it may still want to wake us
             os.close(self._wake)
 
-    def _receive(self, bound: socket.socket) -> None:
+    def _receive(self, bound: Bound) -> None:
         """Read what is there, at most DRAIN_MAX datagrams, and put what is verified and new with what waits.
 
         All are given one time of arrival: they came within the last 3 ms.
@@ -307,7 +307,7 @@ class DropLog:
         self._say_at[reason] = now + DROP_LOG_S
 
 
-def _send(bound: socket.socket, reply: bytes, address: Any) -> None:
+def _send(bound: Bound, reply: bytes, address: Any) -> None:
     try:
         bound.sendto(reply, address)
     except OSError:  # its buffer is full, or there is no way back: the client repeats and is answered from the cache

@@ -201,6 +201,28 @@ def test_ipv4_through_a_socket_for_both_is_the_ipv4_client(sqlite_url: str) -> N
         assert [row.peer for row in rig.rows()] == [pack_peer(*client.getsockname())]
 
 
+@pytest.mark.parametrize("at", ["0.0.0.0:0", "[::]:0"])
+def test_the_answer_comes_from_the_address_that_was_asked(sqlite_url: str, at: str) -> None:
+    with (
+        open_database(sqlite_url) as database,
+        receiving(database, [LOOPBACK, ("six", "::1", SECRET)], at=(at,)) as rig,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        client.bind(("127.0.0.1", 0))
+        client.connect(("127.0.0.5", rig.addresses[0][1]))  # takes answers from there only
+        client.setblocking(False)
+        assert is_answer(rig.ask(client, start()), start(), SECRET)
+        assert rig.ask(client, start()) == rig.ask(client, start())
+
+
+def test_both_wildcards_of_one_port_share_it() -> None:
+    first = listen(["0.0.0.0:0"], 65536)[0]
+    port = first.name.rpartition(":")[2]
+    first.socket.close()
+    for listener in listen([f"0.0.0.0:{port}", f"[::]:{port}"], 65536):
+        listener.socket.close()
+
+
 def test_proxy_states_come_back_in_their_order(small: Rig) -> None:
     answer = small.ask(small.client(), request(SECRET, (33, b"b"), (44, "call"), (33, b"a"), (33, b"b")))
     assert answer[20:] == b"\x21\x03b\x21\x03a\x21\x03b"
@@ -320,8 +342,9 @@ def test_a_new_day_is_a_new_writer(database: Database) -> None:
 
 def test_a_port_in_use_is_one_clear_line() -> None:
     [held] = listen(["127.0.0.1:0"], 65536)
-    with held.socket, pytest.raises(TollbookError, match=rf"cannot listen on {held.name}: the port is in use"):
+    with pytest.raises(TollbookError, match=rf"cannot listen on {held.name}: the port is in use"):
         listen(["127.0.0.2:0", held.name], 65536)
+    held.socket.close()
 
 
 def test_radclient_gets_its_answer(rig: Rig) -> None:

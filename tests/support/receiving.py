@@ -13,7 +13,7 @@ from accounting.db.engine import Database
 from accounting.event import Source
 from accounting.journal import JournalRow, JournalWriter, read_after, register_source
 from accounting.radius.clients import Client, ClientTable, network_of
-from accounting.radius.udp import Listener, listen
+from accounting.radius.udp import Listener, listen, split_address
 from accounting.receiver import Receiver
 from tests.support.radius import SECRET
 
@@ -29,7 +29,7 @@ class Rig:
     ) -> None:
         self.database = database
         self.receiver = receiver
-        self.addresses = [listener.socket.getsockname()[:2] for listener in listeners]
+        self.addresses = [split_address(listener.name) for listener in listeners]
         self.sources = sources
         self._clients: list[socket.socket] = []
 
