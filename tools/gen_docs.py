@@ -97,7 +97,7 @@ def _row(param: Any) -> str:
 
 
 def _argument_name(param: Any) -> str:
-    return (param.metavar or param.name).upper()
+    return param.metavar or param.name.upper()
 
 
 def _default(param: Any) -> str:

@@ -45,13 +45,18 @@ def test_commands_page_is_what_the_commands_say() -> None:
     assert COMMANDS_PAGE.read_text() == commands_page(root_command()), "run: make docs"
 
 
+def test_pages_named_in_help_exist() -> None:
+    named = re.findall(r"docs/[\w/-]+\.md", COMMANDS_PAGE.read_text())
+    assert not [page for page in named if not (ROOT / page).exists()]
+
+
 def test_every_command_has_help_and_an_example() -> None:
     lacking = [" ".join(words) for words, c in walk(root_command()) if "Example" not in (c.help or "")]
     lacking += [
         f"{' '.join(words)} {param.opts[0]}"
         for words, command in walk(root_command())
         for param in command.params
-        if not param.help
+        if param.param_type_name == "option" and not param.help
     ]
     assert not lacking
 
@@ -77,13 +82,9 @@ def command_exists(line: str, commands: dict[tuple[str, ...], Any]) -> bool:
     if words[:1] == ["make"]:
         targets = re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
         return all(word in targets for word in words[1:] if "=" not in word)
-    start = next(
-        (i for i, word in enumerate(words) if re.fullmatch(r"(\S*/)?tollbook", word)),
-        None,
-    )
-    if start is None or words[0] == "git":
+    if not words or not re.fullmatch(r"(\S*/)?tollbook", words[0]):
         return True
-    called = ("tollbook", *words[start + 1 :])
+    called = ("tollbook", *words[1:])
     options = {word.split("=")[0] for word in called if word.startswith("--")} - {"--help"}
     for length in range(len(called), 1, -1):
         if command := commands.get(called[:length]):
