@@ -61,7 +61,11 @@ class _Sqlite:
 
 
 class _Mysql:
-    """One hand-built INSERT per batch: half the time of executemany; in autocommit, so without a second round trip."""
+    """One hand-built INSERT per batch: half the time of executemany; in autocommit, so without a second round trip.
+
+    Octets go as hexadecimal literals: twice as long as escaped strings, and yet 8.6 us of client and server per row
+    against 11.5 (batches of 128 requests of 305 octets, MariaDB 10.11).
+    """
 
     def __init__(self, connection: Any) -> None:  # the driver's connection
         self._dbapi = connection
@@ -69,16 +73,15 @@ class _Mysql:
         _notice_silence(self._dbapi.fileno())
 
     def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow]) -> None:
-        escape = self._dbapi.escape_string
         values = [
-            b"(%d,%d,%d,%d,_binary'%b',_binary'%b')" % (writer, seq, received_us, source_id, escape(peer), escape(raw))
+            f"({writer:d},{seq:d},{received_us:d},{source_id:d},x'{peer.hex()}',x'{raw.hex()}')"
             for seq, (received_us, source_id, peer, raw) in enumerate(rows, first_seq)
         ]
         statements = _statements(values)
         if len(statements) > 1:
-            statements = [b"START TRANSACTION", *statements, b"COMMIT"]
+            statements = ["START TRANSACTION", *statements, "COMMIT"]
         for statement in statements:
-            self._dbapi.query(statement)
+            self._dbapi.query(statement.encode())
 
     def last_seq(self, writer: int) -> int:
         cursor = self._dbapi.cursor()
@@ -93,18 +96,18 @@ class _Mysql:
         self._dbapi.close()
 
 
-def _statements(values: Sequence[bytes]) -> list[bytes]:
+def _statements(values: Sequence[str]) -> list[str]:
     """Return INSERT statements for these rows: one, unless it would be too long."""
-    statements: list[bytes] = []
-    held: list[bytes] = []
+    statements: list[str] = []
+    held: list[str] = []
     size = 0
     for value in values:
         if held and size + len(value) > STATEMENT_BYTES_MAX:
-            statements.append(b"INSERT INTO journal VALUES " + b",".join(held))
+            statements.append("INSERT INTO journal VALUES " + ",".join(held))
             held, size = [], 0
         held.append(value)
         size += len(value)
-    statements.append(b"INSERT INTO journal VALUES " + b",".join(held))
+    statements.append("INSERT INTO journal VALUES " + ",".join(held))
     return statements
 
 
