@@ -35,6 +35,7 @@ OUTBOUND, INBOUND, ON_NET, TRANSIT, UNKNOWN = (
 )
 ACCOUNT, FORWARDER, CARRIER = "account", "forwarder", "carrier"
 EGRESS = "egress"
+HOST_CHARS_MAX = 255  # of a DNS name (RFC 1035 section 2.3.4), and of the table; what is longer is no host
 
 
 class Directions(Protocol):
@@ -133,7 +134,7 @@ def decide(call: Call, source: Source, directory: Directory, directions: Directi
         forwarded_by = user_part(call.forwarder_uri) if forwarder is None else directory.accounts[forwarder].name
     return Decision(
         direction, account_id, carrier_id, caller.user, called.user, caller.number, called.number,
-        leg.host, forwarded_by, wishes, not_billable, unrated, exceptions,
+        leg.host[:HOST_CHARS_MAX], forwarded_by, wishes, not_billable, unrated, exceptions,
     )  # fmt: skip
 
 
