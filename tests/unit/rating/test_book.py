@@ -182,6 +182,12 @@ def test_latest_assignment_wins_at_the_same_prefix_but_a_longer_prefix_beats_it(
     assert rate_one(deck, "+49301", at=150, account=2).rate_id == 3
 
 
+def test_of_assignments_from_the_same_time_the_one_made_last_wins():
+    both = [(DeckVersion(n, n, f"deck{n}", 1, "EUR"), [Rate(n, "49", "", CENT)]) for n in (1, 2)]
+    assert rate_one(book(both, [Assignment(1, 1, 1), Assignment(2, 1, 2)]), "+49301").rate_id == 2
+    assert rate_one(book(both, [Assignment(1, 1, 2), Assignment(2, 1, 1)]), "+49301").rate_id == 1
+
+
 def test_reasons():
     deck = one_deck(Rate(1, "49", "Germany", CENT))
     assert rate_one(deck, "+4930") == Rated("", 7, 1, "49", "Germany", 60, 10_000, "EUR", 4)

@@ -63,6 +63,9 @@ def test_price_is_exact_and_rounded_once(tariff, duration_ms, decimals, rounding
 
 @given(st.lists(st.tuples(tariffs, durations), min_size=1, max_size=8), decimals_, roundings)
 @example([(Tariff(NANOS_MAX, NANOS_MAX), 60_000), (Tariff(CENT), 60_000)], 4, Rounding.HALF_UP)
+@example([(Tariff(2**58), 60_000)], 4, Rounding.HALF_UP)  # just beyond 64 bits
+@example([(Tariff(cents * CENT // 2), 60_000) for cents in (1, 3, 5, 7)], 2, Rounding.HALF_EVEN)
+@example([(Tariff(cents * CENT // 2), 60_000) for cents in (1, 3, 5, 7)], 2, Rounding.HALF_UP)
 def test_columns_price_as_single_calls_do(calls, decimals, rounding):
     rows, durations_ms = zip(*calls, strict=True)
     billed, amounts = price_calls(columns(list(rows)), np.array(durations_ms, dtype=np.int64), decimals, rounding)
