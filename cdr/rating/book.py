@@ -181,7 +181,7 @@ def build_book(versions: Iterable[CompiledVersion], assignments: Iterable[Assign
 def rate_calls(book: RateBook, requests: Sequence[RateRequest]) -> list[Rated]:
     """Return what each request costs, in their order.
 
-    Two 50,000-prefix decks: about 0.3 ms for one call, 25 ms for 20,000.
+    Two decks of 50,000 prefixes: 0.2 ms for one call, 35 ms for 20,000 (python -m tests.benchmarks.bench_rating).
     """
     if not requests:
         return []
