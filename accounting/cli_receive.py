@@ -8,13 +8,14 @@ from types import FrameType
 import typer
 
 from accounting.base.cli import ConfigOption
-from accounting.base.config import ClientSettings, Settings, load_settings, source_of
+from accounting.base.config import ClientSettings, Settings, load_settings
 from accounting.base.log import configure, get_logger
 from accounting.db.engine import Database, open_database
 from accounting.journal import JournalWriter, register_source
 from accounting.radius.clients import Client, ClientTable, network_of
 from accounting.radius.udp import Listener, listen
 from accounting.receiver import Receiver
+from accounting.sources.settings import source_version
 
 DRAIN_S = 5.0
 """After a signal: how long what was received may take to be committed and answered."""
@@ -47,7 +48,7 @@ def client_table(database: Database, clients: Sequence[ClientSettings]) -> Clien
             client.name,
             network_of(client.address),
             client.secret.get_secret_value().encode(),
-            register_source(database, source_of(client)),
+            register_source(database, source_version(client)),
         )
         for client in clients
     )

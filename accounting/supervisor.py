@@ -47,7 +47,11 @@ class _Kept:
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        self.process = subprocess.Popen(self.child.command, stdin=subprocess.DEVNULL, preexec_fn=_die_with_parent)
+        self.process = subprocess.Popen(  # noqa: S603 - our own command
+            self.child.command,
+            stdin=subprocess.DEVNULL,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
+        )
         self.started = time.monotonic()
         log.info("started", process=self.child.name, pid=self.process.pid)
 

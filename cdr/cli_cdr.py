@@ -27,7 +27,7 @@ OPERATOR = Source(id=0, name="operator", kind="operator", dialects=())
 
 @cdr_app.command()
 def show(
-    id: Annotated[int, typer.Argument(metavar="ID", help="cdr_id of the CSV.")],
+    cdr_id: Annotated[int, typer.Argument(metavar="ID", help="cdr_id of the CSV.")],
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -37,7 +37,7 @@ def show(
     """
     settings = load_settings(config)
     with open_database(settings.database.url) as database:
-        told = _explain(database, id)
+        told = _explain(database, cdr_id)
     if json:
         as_json(told)
         return
@@ -96,7 +96,7 @@ def _event(event: AccountingEvent) -> dict[str, Any]:
 
 @cdr_app.command()
 def close(
-    id: Annotated[int, typer.Argument(metavar="ID", help="cdr_id of the CSV.")],
+    cdr_id: Annotated[int, typer.Argument(metavar="ID", help="cdr_id of the CSV.")],
     ended_at: Annotated[str, typer.Option("--ended-at", metavar="ISO", help="When the call ended, with offset or Z.")],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why you know; kept for ever.")],
     config: ConfigOption = None,
@@ -113,7 +113,7 @@ def close(
     with open_database(settings.database.url) as database, database.lease(LEASE, LEASE_WAIT_S):
         pipeline = Pipeline(database, settings)
         pipeline.run(clock.now_us)
-        raw = _correction(database, id, ended, reason)
+        raw = _correction(database, cdr_id, ended, reason)
         writer = JournalWriter(database, "operator", actor_name())
         try:
             writer.append([(clock.now_us(), register_source(database, OPERATOR), b"", raw)])
@@ -121,12 +121,12 @@ def close(
             writer.close()
         pipeline.run(clock.now_us)
         with database.read() as conn:
-            row = calls.load_latest(conn, [id]).get(id)
+            row = calls.load_latest(conn, [cdr_id]).get(cdr_id)
     if row is None:
         raise TollbookError(
-            f"the correction of {id} is stored, but its call is not closed; see: tollbook exceptions list"
+            f"the correction of {cdr_id} is stored, but its call is not closed; see: tollbook exceptions list"
         )
-    typer.echo(f"CDR {id}, revision {row.revision}: {row.duration_ms / 1000:.3f} s, {row.rating}")
+    typer.echo(f"CDR {cdr_id}, revision {row.revision}: {row.duration_ms / 1000:.3f} s, {row.rating}")
 
 
 def _correction(database: Database, cdr_id: int, ended: Any, reason: str) -> bytes:

@@ -27,13 +27,13 @@ IdsArgument = Annotated[
 
 
 @exceptions_app.command("list")
-def list_exceptions(all: AllOption = False, json: JsonOption = False, config: ConfigOption = None) -> None:
+def list_exceptions(dismissed: AllOption = False, json: JsonOption = False, config: ConfigOption = None) -> None:
     """List what needs a person: calls without a CDR, CDRs with exception codes, unrated calls.
 
     Example: tollbook exceptions list --json
     """
     with _database(config)[0] as database:
-        rows = _exceptions(database, dismissed=all)
+        rows = _exceptions(database, dismissed=dismissed)
     if json:
         as_json(rows)
         return

@@ -68,7 +68,9 @@ def rerate(
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
-    """Rate answered calls again with today's accounts and decks as of their answer: reversal and new charge for what changes.
+    """Rate answered calls again, with the accounts and decks known today as of their answer.
+
+    What changes gets a reversal and a new charge.
 
     Example: tollbook rerate --account acme --from 2026-11-01T00:00:00Z --dry-run
     """
@@ -93,7 +95,7 @@ def rerate(
 
 @app.command()
 def verify(json: JsonOption = False, config: ConfigOption = None) -> None:
-    """Recompute all that is derived (balances, entries, counts of events, the journal's order); exit 1 on any difference.
+    """Recompute all that is derived: balances, entries, counts of events, the journal; exit 1 on any difference.
 
     Example: tollbook verify
     """

@@ -93,7 +93,7 @@ def _corrected(dialog: Dialog, problems: list[str]) -> End | None:
     if problem:
         problems.append(problem)
         return None
-    return _ended(answered_us, last.at_us - answered_us, "operator", "system", last)
+    return _ended(answered_us, max(0, last.at_us - answered_us), "operator", "system", last)
 
 
 def _reported(dialog: Dialog, problems: list[str]) -> End | None:

@@ -195,13 +195,16 @@ class Pipeline:
             if event.kind in NO_CALL:
                 plan.counts["events_other"] += 1
                 if event.kind is not EventKind.OTHER:
-                    plan.reboots.append((event.nas, event.at_us, event.ref))
+                    plan.reboots.append(event)
                 continue
             arrived.setdefault(group_key(event), []).append(event)
         for key in arrived:
             keys[key] = key_hash(key)
         if plan.reboots:
-            keys |= calls.groups_of_nas(conn, {nas for nas, _, _ in plan.reboots})
+            names = {name for event in plan.reboots for name in (event.nas, event.nas_address) if name}
+            times = [event.at_us for event in plan.reboots]
+            since = clock.from_us(min(times) - self._limits.max_age_us)
+            keys |= calls.groups_of_nas(conn, names, since, clock.from_us(max(times)))
         return arrived, keys
 
     def _known(self, conn: Connection, owned: Collection[Sequence[int]]) -> dict[int, AccountingEvent]:
@@ -227,8 +230,9 @@ class Pipeline:
         if not nases:
             return {}
         found = batches.load_reboots(conn, sorted(nases))
-        for nas, at_us, _ in plan.reboots:
-            found.setdefault(nas, []).append(at_us)
+        for event in plan.reboots:
+            for name in {event.nas, event.nas_address} & nases:
+                found.setdefault(name, []).append(event.at_us)
         return {nas: sorted(set(times)) for nas, times in found.items()}
 
     def _commit(self, plan: Plan, work: Work, offsets: Mapping[int, int], batch_id: int) -> Counter[str]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from accounting.event import key_hash
+from accounting.event import AccountingEvent, key_hash
 from accounting.sources.uri import user_part
 from cdr.call import Call, CallState, PairedGroup
 from cdr.reconcile import Match, Stored, match
@@ -38,7 +38,7 @@ class Plan:
     exception_rows: list[tuple[Any, ...]] = field(default_factory=list)
     quarantine_gone: list[int] = field(default_factory=list)
     quarantine_rows: list[tuple[Any, ...]] = field(default_factory=list)
-    reboots: list[tuple[str, int, int]] = field(default_factory=list)
+    reboots: list[AccountingEvent] = field(default_factory=list)
     evidence: list[tuple[int, int, int, Sequence[int]]] = field(default_factory=list)
     superseded: list[tuple[int, int]] = field(default_factory=list)
     closings: list[Closing] = field(default_factory=list)

@@ -41,8 +41,8 @@ class Match(NamedTuple):
 def match(stored: Iterable[Stored], calls: Sequence[Call]) -> list[Match]:
     """Return each paired call with its id and the stored call that it continues, and the stored calls that are left.
 
-    A call continues the stored call whose first event (its id) it holds; of those left, the one it shares evidence with.
-    A call that continues none gets the position of its own first event as its id.
+    A call continues the stored call whose first event (its id) it holds; of those left, the one it shares evidence
+    with. A call that continues none gets the position of its own first event as its id.
     """
     by_id = {s.id: s for s in stored}
     home = {ref: number for number, call in enumerate(calls) for ref in call.events}

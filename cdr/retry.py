@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 
-from accounting.base.config import Settings, source_of
+from accounting.base.config import Settings
 from accounting.db.engine import Database
 from accounting.event import Source
 from accounting.journal import JournalRow, fetch, load_sources, register_source
+from accounting.sources.settings import source_version
 from cdr.pipeline import Pipeline, Work
 from cdr.rerate import rerate
 from cdr.settle import unpack_refs
@@ -48,7 +49,7 @@ def _read_with_todays_sources(database: Database, settings: Settings, refs: Sequ
     with database.journal_read() as conn:
         rows = fetch(conn, refs)
         versions = load_sources(conn)
-    today: dict[str, Source] = {c.name: source_of(c) for c in (*settings.clients, *settings.collectors)}
+    today: dict[str, Source] = {c.name: source_version(c) for c in (*settings.clients, *settings.collectors)}
     names = {versions[row.source_id].name for row in rows}
     ids = {name: register_source(database, today[name]) for name in sorted(names & today.keys())}
     overrides = {

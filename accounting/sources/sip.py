@@ -87,6 +87,7 @@ def nas_event(kind: EventKind, report: Report, row: Row, setup: Setup) -> Accoun
         role=source.role,
         call_id="",
         nas=nas_of(report, row),
+        nas_address=nas_address_of(report),
         timed=timed,
         flags=tuple(flags),
     )
@@ -96,10 +97,15 @@ def nas_of(report: Report, row: Row) -> str:
     """Return NAS-Identifier, else the NAS's address, else the peer's."""
     if report.nas_id is not None:
         return text_of(report.nas_id)
+    return nas_address_of(report) or peer_address(row.peer)
+
+
+def nas_address_of(report: Report) -> str:
+    """Return NAS-IP-Address, else NAS-IPv6-Address, "" if neither is told."""
     for address in (report.nas_ip, report.nas_ipv6):
         if address is not None and (text := packed_address(address)):
             return text
-    return peer_address(row.peer)
+    return ""
 
 
 def method_of(value: bytes | None, flags: list[str]) -> str:

@@ -4,8 +4,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, update
+from sqlalchemy.exc import IntegrityError
 
 from accounting.base.errors import TollbookError
+from accounting.event import AccountingEvent
 from cdr.store.tables import batch, journal_offset, nas_reboot
 
 COUNTS = (
@@ -31,10 +33,16 @@ def load_offsets(conn: Connection) -> dict[int, int]:
 def insert_batch(conn: Connection, batch_id: int, kind: str, at: datetime, counts: Mapping[str, int]) -> None:
     """Take the next batch id; raise OvertakenError if another process took it."""
     if last_batch(conn) != batch_id - 1:
-        raise OvertakenError(f"batch {batch_id} was committed by another process; nothing was written, try again")
-    conn.execute(
-        insert(batch).values(id=batch_id, kind=kind, committed_at=at, **{name: counts.get(name, 0) for name in COUNTS})
-    )
+        raise OvertakenError(_overtaken(batch_id))
+    row = {name: counts.get(name, 0) for name in COUNTS}
+    try:
+        conn.execute(insert(batch).values(id=batch_id, kind=kind, committed_at=at, **row))
+    except IntegrityError as error:  # the other process commits in this very moment
+        raise OvertakenError(_overtaken(batch_id)) from error
+
+
+def _overtaken(batch_id: int) -> str:
+    return f"batch {batch_id} was committed by another process; nothing was written, try again"
 
 
 def move_offsets(conn: Connection, before: Mapping[int, int], after: Mapping[int, int]) -> None:
@@ -58,19 +66,22 @@ def sums(conn: Connection) -> dict[str, int]:
     return {name: int(value) for name, value in zip(COUNTS, row, strict=True)}
 
 
-def insert_reboots(conn: Connection, reboots: Iterable[tuple[str, int, int]]) -> None:
-    """Record NAS starts and stops: (nas, time in us, journal position)."""
-    rows = [{"nas": nas, "at_us": at_us, "ref": ref} for nas, at_us, ref in reboots]
+def insert_reboots(conn: Connection, reboots: Iterable[AccountingEvent]) -> None:
+    """Record starts and stops of NASes (NAS_ON and NAS_OFF events)."""
+    rows = [
+        {"ref": event.ref, "nas": event.nas, "address": event.nas_address, "at_us": event.at_us} for event in reboots
+    ]
     if rows:
         conn.execute(insert(nas_reboot), rows)
 
 
 def load_reboots(conn: Connection, nases: Sequence[str]) -> dict[str, list[int]]:
-    """Return the times (us) of starts and stops of these NASes, ascending."""
+    """Return the times (us) of starts and stops of these NASes, whatever name or address those came under."""
     found: dict[str, list[int]] = {}
     for at in range(0, len(nases), 1_000):
-        some = nases[at : at + 1_000]
-        query = select(nas_reboot.c.nas, nas_reboot.c.at_us).where(nas_reboot.c.nas.in_(some))
-        for row in conn.execute(query.order_by(nas_reboot.c.at_us)):
-            found.setdefault(row.nas, []).append(row.at_us)
+        some = set(nases[at : at + 1_000])
+        query = select(nas_reboot).where(nas_reboot.c.nas.in_(some) | nas_reboot.c.address.in_(some))
+        for row in conn.execute(query):
+            for name in some & {row.nas, row.address}:
+                found.setdefault(name, []).append(row.at_us)
     return found

@@ -74,10 +74,20 @@ def due_groups(conn: Connection, now_us: int, limit: int) -> dict[str, int]:
     return {row.call_key: row.call_hash for row in conn.execute(query)}
 
 
-def groups_of_nas(conn: Connection, nas: Iterable[str]) -> dict[str, int]:
-    """Return the groups (key -> hash) of open calls of these NASes."""
-    query = select(open_call.c.call_key, open_call.c.call_hash).where(open_call.c.nas.in_(sorted(nas)))
-    return {row.call_key: row.call_hash for row in conn.execute(query)}
+def groups_of_nas(conn: Connection, nas: Iterable[str], since: datetime, until: datetime) -> dict[str, int]:
+    """Return the groups (key -> hash) of these NASes' open calls, and of their calls that nothing ended.
+
+    Of the latter those whose last report lies in [since, until].
+    """
+    names = sorted(nas)
+    still_open = select(open_call.c.call_key, open_call.c.call_hash).where(open_call.c.nas.in_(names))
+    given_up = select(cdr.c.call_key, cdr.c.call_hash).where(
+        cdr.c.closed_at.between(since, until),
+        cdr.c.superseded_at.is_(None),
+        cdr.c.stop_cause == "max_age",
+        cdr.c.nas.in_(names),
+    )
+    return {row.call_key: row.call_hash for query in (still_open, given_up) for row in conn.execute(query)}
 
 
 def insert_open(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -135,11 +135,10 @@ source_override = Table(  # events that are read with a later source version tha
 nas_reboot = Table(
     "nas_reboot",
     main_metadata,
-    Column("nas", Name(URI), nullable=False),
-    Column("at_us", BigInteger, nullable=False, autoincrement=False),
-    Column("ref", BigInteger, nullable=False, autoincrement=False),
-    PrimaryKeyConstraint("ref"),
-    Index("ix_nas_reboot_at_us", "at_us"),
+    Column("ref", BigId, primary_key=True, autoincrement=False),  # journal position
+    Column("nas", Name(URI), nullable=False),  # NAS-Identifier, else its address
+    Column("address", Name(64), nullable=False),  # NAS-IP-Address or NAS-IPv6-Address, where told
+    Column("at_us", BigInteger, nullable=False),
     mysql_engine="InnoDB",
 )
 

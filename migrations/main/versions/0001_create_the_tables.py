@@ -199,13 +199,13 @@ def upgrade() -> None:
     )
     op.create_table(
         "nas_reboot",
+        sa.Column("ref", BigId, autoincrement=False, nullable=False),
         sa.Column("nas", Name(1024), nullable=False),
-        sa.Column("at_us", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("ref", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("address", Name(64), nullable=False),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("ref", name=op.f("pk_nas_reboot")),
         mysql_engine="InnoDB",
     )
-    op.create_index("ix_nas_reboot_at_us", "nas_reboot", ["at_us"], unique=False)
     op.create_table(
         "open_call",
         sa.Column("id", BigId, autoincrement=False, nullable=False),
