@@ -1,6 +1,7 @@
 """Fixtures of all tests: freshly migrated databases of both kinds."""
 
 import shutil
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,6 +9,9 @@ import pytest
 
 from accounting.db.engine import Database, open_database, upgrade_database
 from tests.support import mariadb
+
+
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would our children
 
 
 @pytest.fixture(autouse=True)
