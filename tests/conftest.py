@@ -10,7 +10,6 @@ import pytest
 from accounting.db.engine import Database, open_database, upgrade_database
 from tests.support import mariadb
 
-
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would our children
 
 
