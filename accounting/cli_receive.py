@@ -13,9 +13,9 @@ from accounting.base.log import configure, get_logger
 from accounting.db.engine import Database, open_database
 from accounting.journal import JournalWriter, register_source
 from accounting.radius.clients import Client, ClientTable, network_of
+from accounting.radius.source_version import source_version
 from accounting.radius.udp import Listener, listen
 from accounting.receiver import Receiver
-from accounting.sources.settings import source_version
 
 DRAIN_S = 5.0
 """After a signal: how long what was received may take to be committed and answered."""

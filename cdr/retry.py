@@ -6,7 +6,7 @@ from accounting.base.config import Settings
 from accounting.db.engine import Database
 from accounting.event import Source
 from accounting.journal import JournalRow, fetch, load_sources, register_source
-from accounting.sources.settings import source_version
+from accounting.radius.source_version import source_version
 from cdr.pipeline import Pipeline, Work
 from cdr.rerate import rerate
 from cdr.settle import unpack_refs

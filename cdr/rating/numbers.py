@@ -32,9 +32,10 @@ def to_e164(text: str, source: Source) -> str:
     - Digits after a + are taken as they are, also where no numbering plan knows them.
     - Others are international after the source's international prefix; without one, after that of its country; without
       a country, after 00.
-    - The rest are national numbers of the source's country, so '' without one. With the national prefix in front, the
-      length must be possible; without it (1001, 12345678) they may be extensions or local numbers, so the numbering
-      plan must know them, and they must not be a whole number behind the country's code too (49 30 ... in Germany).
+    - The rest are national numbers of the source's country. With the national prefix in front, the length must be
+      possible; without it (1001, 12345678) they may be extensions or local numbers, so the numbering plan must know
+      them, and they must not be a whole number behind the country's code too (49 30 ... in Germany).
+    - Without a country there are no national numbers: the rest are international if a numbering plan knows them so.
     - Short codes (110, 112, 116117) stay '': they mean another line in every place. A proxy that wants them charged
       sends them with a +.
     """
@@ -53,7 +54,9 @@ def _to_e164(text: str, country: str, international_prefix: str, national_prefix
         return _international(number[len(international_prefix) :])
     plan = PhoneMetadata.metadata_for_region(country.upper()) if country else None
     if plan is None:
-        return _international(number[2:]) if number.startswith("00") and not international_prefix else ""
+        if number.startswith("00") and not international_prefix:
+            return _international(number[2:])
+        return f"+{number}" if _is_whole(number) else ""
     if found := re.match(plan.international_prefix or "00", number):
         return "" if international_prefix else _international(number[found.end() :])
     return _national(number, plan, national_prefix)
@@ -85,8 +88,11 @@ def _national(number: str, plan: PhoneMetadata, national_prefix: str) -> str:
 
 
 def _is_international_too(number: str, code: int) -> bool:
-    if not number.startswith(str(code)):
-        return False
+    return number.startswith(str(code)) and _is_whole(number)
+
+
+def _is_whole(number: str) -> bool:
+    """Return whether a numbering plan knows these digits as a number with its country code."""
     try:
         return is_valid_number(parse(f"+{number}"))
     except NumberParseException:

@@ -92,3 +92,11 @@ def test_short_codes_are_not_numbers(text, country):
 
 def test_phone_context_makes_a_local_number_of_somebody_else():
     assert to_e164("030123456;phone-context=+44", client("DE")) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [("4915112345678", "+4915112345678"), ("34911000111", "+34911000111"), ("1001", ""), ("015112345678", "")],
+)
+def test_without_a_country_digits_are_international_if_a_numbering_plan_knows_them(text, number):
+    assert to_e164(text, client()) == number
