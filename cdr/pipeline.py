@@ -3,9 +3,11 @@
 A batch commits wholly or not at all, together with the offsets it has read up to. It never changes the journal.
 """
 
+import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 from sqlalchemy import Connection
@@ -144,7 +146,7 @@ class Pipeline:
     # ---- one batch ------------------------------------------------------------------------------------------------
 
     def _make_and_commit(self, work: Work, now_us: int) -> Counter[str]:
-        with self._database.read() as conn:
+        with _no_garbage_collection(), self._database.read() as conn:
             batch_id = batches.last_batch(conn) + 1
             offsets = batches.load_offsets(conn)
             plan = self.prepare(conn, work, now_us, batch_id)
@@ -290,3 +292,15 @@ class Pipeline:
         if not plan.exception_rows:
             raise error
         return self._commit(plan, work, offsets, batch_id)
+
+
+@contextmanager
+def _no_garbage_collection() -> Iterator[None]:
+    """Keep the cycle collector from searching a batch's values, which hold no cycles: 20 % of the time, measured."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()

@@ -17,6 +17,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NOT_EVIDENCE = ("events", "attempts", "flags", "due_us", "state", "reason", "source_id")
 
 
+SIP_CODES = range(1000)  # three digits (RFC 3261 section 7.2); what else a source sends is no code
+SHOWN_CHARS_MAX = 255  # of a text that ought to be an address
 BOOKKEEPING = frozenset(
     ("revision", "batch_id", "made_at", "superseded_at", "source_id", "digest", "attempts", "events", "flags")
 )
@@ -279,7 +281,7 @@ def cdr_row(place: Place, call: Call, decision: Decision, verdict: Verdict) -> C
         called=decision.called,
         caller_number=decision.caller_number,
         called_number=decision.called_number,
-        source_ip=call.source_ip,
+        source_ip=call.source_ip[:SHOWN_CHARS_MAX],
         destination_ip=decision.destination_ip,
         started_at=instant(call.started_us),
         answered_at=instant(call.answered_us),
@@ -289,7 +291,7 @@ def cdr_row(place: Place, call: Call, decision: Decision, verdict: Verdict) -> C
         duration_ms=call.duration_ms,
         billed_s=account[0].billed_s if account else None,
         disposition=call.disposition,
-        sip_code=call.sip_code,
+        sip_code=call.sip_code if call.sip_code in SIP_CODES else None,
         stop_cause=call.stop_cause,
         released_by=call.released_by,
         forwarded_by=decision.forwarded_by,

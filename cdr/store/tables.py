@@ -279,7 +279,7 @@ cdr = Table(
     Column("called", Name(URI), nullable=False),
     Column("caller_number", Name(32), nullable=False),
     Column("called_number", Name(32), nullable=False),
-    Column("source_ip", Name(64), nullable=False),
+    Column("source_ip", Name(255), nullable=False),
     Column("destination_ip", Name(255), nullable=False),
     Column("started_at", Instant),
     Column("answered_at", Instant),

@@ -90,7 +90,7 @@ def upgrade() -> None:
         sa.Column("called", Name(1024), nullable=False),
         sa.Column("caller_number", Name(32), nullable=False),
         sa.Column("called_number", Name(32), nullable=False),
-        sa.Column("source_ip", Name(64), nullable=False),
+        sa.Column("source_ip", Name(255), nullable=False),
         sa.Column("destination_ip", Name(255), nullable=False),
         sa.Column("started_at", Instant(), nullable=True),
         sa.Column("answered_at", Instant(), nullable=True),
