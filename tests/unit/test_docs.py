@@ -19,6 +19,7 @@ import reports
 from accounting.base.config import Settings
 from accounting.db.tables import journal_metadata
 from cdr.store.tables import main_metadata
+from reports.export import CDR_COLUMNS, CHARGE_COLUMNS
 from tests.unit.test_architecture import writers_by_table
 from tools.gen_docs import COMMANDS_PAGE, commands_page, root_command, walk
 
@@ -153,6 +154,13 @@ def test_every_metric_is_documented() -> None:
     }
     documented = {name: cells[0] for name, cells in sections(REFERENCE / "metrics.md").get("", {}).items()}
     assert documented == metrics
+
+
+def test_every_csv_column_is_documented_in_its_order() -> None:
+    parts = (REFERENCE / "csv.md").read_text().split("\n## ")[1:]
+    cells = [re.findall(r"^\| (`[^|]+`) \|", part, re.MULTILINE) for part in parts]
+    columns = [tuple(re.findall(r"`(\w+)`", " ".join(rows))) for rows in cells]
+    assert columns == [CDR_COLUMNS, CHARGE_COLUMNS]
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
