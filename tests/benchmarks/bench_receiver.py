@@ -32,6 +32,8 @@ IDS = WINDOW // SOCKETS
 REPEAT_S = 1.0
 BUFFER_BYTES = 4 * 1024 * 1024
 PEERS = ("echo", "pyrad")
+SERVER = ("--innodb-log-file-size=512M", "--innodb-buffer-pool-size=512M")
+"""A redo log of the tests' size makes the server wait for its own checkpoints."""
 
 
 class Load(NamedTuple):
@@ -210,7 +212,7 @@ def main() -> None:
     load = make_load(options.requests)
     disk = Path(os.environ.get("TMPDIR", "/var/tmp"))
     with ExitStack() as stack:
-        server = mariadb.Server(stack.enter_context(mariadb.running_server(disk)))
+        server = mariadb.Server(stack.enter_context(mariadb.running_server(disk, SERVER)))
         stack.callback(server.dispose)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=disk)))
         rivals: dict[str, Callable[[int], Result]] = {
