@@ -2,4 +2,8 @@
 
 import typer
 
+from reports import cli_export, cli_report
+
 app = typer.Typer()
+app.add_typer(cli_export.app, name="export")
+app.add_typer(cli_report.app, name="report")
