@@ -29,6 +29,7 @@ CUSTOMERS = 1_000
 PREFIXES = 50_000
 LAG = 64
 SOURCE = Source(id=0, name="proxy-1", dialects=("opensips",), dictionary="classic")
+DISK = Path("/var/tmp")
 SERVER = ("--innodb-log-file-size=1G", "--innodb-buffer-pool-size=2G", "--local-infile=1")
 
 
@@ -46,7 +47,7 @@ def main() -> None:
             if name == "sqlite":
                 url = f"sqlite:///{folder}/bench.db"
             else:
-                url = stack.enter_context(mariadb.server(*SERVER)).create()
+                url = mariadb.Server(stack.enter_context(mariadb.running_server(DISK, SERVER))).create()
             upgrade_database(url)
             with open_database(url) as database:
                 _measure(name, url, database, folder, args.calls)
