@@ -6,7 +6,7 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -54,10 +54,21 @@ def replacing(path: Path) -> Iterator[BinaryIO]:
         _sync_folder(path.parent)
 
 
-def replace_folder(path: Path, files: Mapping[str, bytes]) -> None:
+def exchange_folders(one: Path, other: Path) -> bool:
+    """Exchange two folders in one step; return whether the system could."""
+    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
+    if renameat2 is None:
+        return False
+    done: int = renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)
+    return done == 0
+
+
+def replace_folder(
+    path: Path, files: Mapping[str, bytes], *, exchange: Callable[[Path, Path], bool] = exchange_folders
+) -> None:
     """Write files as the folder path; what stood there before goes with all its files at once.
 
-    Where the file system cannot exchange two folders in one step, the old one is moved away first.
+    Where two folders cannot be exchanged in one step, the old one is moved away first.
     """
     path = Path(os.path.realpath(path))
     with _told(path):
@@ -71,33 +82,24 @@ def replace_folder(path: Path, files: Mapping[str, bytes]) -> None:
                     os.fsync(file.fileno())
             new.chmod(NEW_FOLDER_MODE & ~_umask())
             _sync_folder(new)
-            _move_folder(new, path)
+            _move_folder(new, path, exchange)
         finally:
             shutil.rmtree(new, ignore_errors=True)  # by now the old one, if all went well
         _sync_folder(path.parent)
 
 
-def _move_folder(new: Path, path: Path) -> None:
+def _move_folder(new: Path, path: Path, exchange: Callable[[Path, Path], bool]) -> None:
     if not path.exists():
         new.rename(path)
         return
     if not path.is_dir():
         raise TollbookError(f"{path} is in the way: a folder of reports belongs there; move it")
-    if _exchange(new, path):
+    if exchange(new, path):
         return
     old = Path(tempfile.mkdtemp(prefix=f".{path.name}.old.", dir=path.parent))
     path.rename(old / path.name)
     new.rename(path)
     shutil.rmtree(old, ignore_errors=True)
-
-
-def _exchange(one: Path, other: Path) -> bool:
-    """Exchange two folders in one step; return whether the system could."""
-    renameat2 = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
-    if renameat2 is None:
-        return False
-    done: int = renameat2(AT_FDCWD, os.fsencode(one), AT_FDCWD, os.fsencode(other), RENAME_EXCHANGE)
-    return done == 0
 
 
 @contextmanager
