@@ -75,7 +75,11 @@ def _answered_call(evidence: Evidence, now_us: int, reboots: Sequence[int], limi
     extra = []
     if len(standings) > 1:
         extra.append("multi_answer")
-        if main.end.cause and any(one.end.cause in ("", "max_age") for one in standings if one is not main):
+        if (
+            due_us is None
+            and main.end.cause
+            and any(one.end.cause in ("", "max_age") for one in standings if one is not main)
+        ):
             extra.append("dialog_without_end")
     return _call(evidence, main.dialog, main.passes, main.end, due_us, extra)
 
@@ -158,14 +162,15 @@ def _call(
 ) -> Call:
     """Return an answered call: parties by `passes`, times by `end`."""
     party = passes.outer
-    told = end.record.flags if end.record else ()
-    flags = tuple(sorted({*party.flags, *told, *passes.flags, *end.flags, *extra}))
     created_us, setup_ms = setup_of(end.answered_us, [party, *(answer.record for answer in dialog.answers)])
     if created_us is None:
         created_us = _first_attempt_us(evidence, end.answered_us)
     state = CallState.OPEN if due_us is not None else CallState.CLOSED if end.cause else CallState.EXCEPTION
     events = (*evidence.beginnings, *evidence.others)
     closed = state is CallState.CLOSED
+    flags = {*party.flags, *passes.flags, *extra}
+    if state is not CallState.OPEN:  # while a dialog is open, how another one ended says nothing yet
+        flags.update(end.flags, end.record.flags if end.record else ())
     return party_of(party)._replace(
         state=state,
         from_tag=dialog.caller_tag,
@@ -186,7 +191,7 @@ def _call(
         stop_cause=end.cause if closed else "",
         released_by=end.released_by if closed else "unknown",
         exceptions=("no_stop",) if closed and end.cause == "max_age" else (),
-        flags=flags,
+        flags=tuple(sorted(flags)),
         reason=end.problem if state is CallState.EXCEPTION else "",
         due_us=due_us,
     )
@@ -269,15 +274,11 @@ def _call_without_start(
     if end.cause == "bye":  # the Start may only be late
         grace_us = min(e.at_us for e in others if e.kind is EventKind.STOP) + limits.stop_grace_us
         due_us = grace_us if now_us < grace_us else None
-    end = end._replace(flags=(*end.flags, "start_missing"), released_by=_unless_tagged(end))
+    if end.cause == "bye":  # by a Stop alone it cannot be told which of its tags is the caller's
+        end = end._replace(released_by="unknown")
     party = min(records, key=_naming_order)
-    call = _call(evidence, dialog, Passes(party), end, due_us)
+    call = _call(evidence, dialog, Passes(party), end, due_us, ["start_missing"])
     return call._replace(from_tag=party.from_tag, to_tag=party.to_tag)
-
-
-def _unless_tagged(end: End) -> str:
-    """Return who hung up: by a Stop alone it cannot be told which of its tags is the caller's."""
-    return "unknown" if end.cause == "bye" else end.released_by
 
 
 # ---- a call that failed as a whole

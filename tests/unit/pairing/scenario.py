@@ -9,8 +9,9 @@
     10:05:00 reboot                                  of the NAS
     now 12:00:00                                     default: a week later
 
-Words: to=TAG from=TAG (tags; `-` = none), via=URI (where the proxy sent it), ip=ADDRESS, own (source_ip is the proxy's own),
-at=SOURCE, rank=N, nas=NAME, egress, session (no tags), untimed, created=TIME, setup=8s, divert=REASON, said=TIME (journalled).
+Words: to=TAG from=TAG (tags; `-` = none), via=URI (where the proxy sent it), ip=ADDRESS, own (ip is the proxy's own),
+at=SOURCE, rank=N, nas=NAME, egress, session (no tags), untimed, created=TIME, setup=8s, divert=REASON,
+said=TIME (when it was journalled).
 """
 
 import re
@@ -88,12 +89,12 @@ def pair(scenario: Scenario, limits: PairingLimits | None = None) -> Paired:
 def instant(text: str) -> int:
     """Return the microseconds of `[days+]HH:MM[:SS[.fraction]]`."""
     days, clock = text.split("+") if "+" in text else ("0", text)
-    hours, minutes, seconds = (clock.split(":") + ["0"])[:3]
+    hours, minutes, seconds = [*clock.split(":"), "0"][:3]
     return (
         DAY_0_US
         + int(days) * DAY_US
         + (int(hours) * 3600 + int(minutes) * 60) * 1_000_000
-        + int(round(float(seconds) * 1_000_000))
+        + round(float(seconds) * 1_000_000)
     )
 
 
