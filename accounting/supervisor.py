@@ -18,7 +18,7 @@ from accounting.base.log import get_logger
 from accounting.base.metrics import SUPERVISOR_RESTARTS
 
 BACK_OFF_S = (1.0, 2.0, 5.0, 10.0, 30.0)
-START_S = 3.0
+START_S = 10.0
 """A child that dies this soon at the very start will not come up: its own message says why, and everything stops."""
 WELL_AFTER_S = 60.0
 """A child that lived this long starts again at once and with a clean slate."""
