@@ -259,6 +259,15 @@ class Pipeline:
             calls.supersede(conn, plan.superseded, now)
             calls.insert_cdrs(conn, plan.cdr_rows)
             self._charging.post(conn, plan, batch_id, now)
+        log.info(
+            "committed a batch",
+            batch=batch_id,
+            events=len(work.rows),
+            cdrs=len(plan.cdr_rows),
+            charges=len(plan.charge_rows),
+            quarantined=len(plan.quarantine_rows),
+            exceptions=len(plan.exception_rows),
+        )
         PIPELINE_BATCHES.inc()
         PIPELINE_EVENTS.inc(len(work.rows))
         PIPELINE_CDRS.inc(len(plan.cdr_rows))
