@@ -7,6 +7,7 @@ import re
 from collections.abc import Sequence
 from functools import lru_cache
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -46,10 +47,10 @@ def csv_lines(lines: Sequence[str], cells: int, separator: str) -> bytes:
     data = memoryview(array.buffers()[2]).tobytes()
     assert data.count(separator.encode()) == len(lines) * (cells - 1), "a cell holds the separator"
     formula, quoted = _patterns(separator)
-    armed = pc.match_substring_regex(array, formula)
+    armed = pc.match_substring_regex(pc.binary_join_element_wise("", array, "", separator), formula)
     done = array
     if any(mark in data for mark in QUOTE_MARKS):
-        unsafe = pc.and_not(pc.match_substring_regex(array, QUOTED.pattern), armed)
+        unsafe = pc.and_not(_holding_marks(array, data), armed)
         doubled = pc.replace_substring(array.filter(unsafe), '"', '""')
         done = pc.replace_with_mask(done, unsafe, pc.replace_substring_regex(doubled, quoted, r'"\0"'))
     if armed.true_count:
@@ -66,12 +67,23 @@ def frame_csv(frame: pd.DataFrame) -> bytes:
     return header([str(name) for name in frame.columns]) + "".join(rows).encode()
 
 
+def _holding_marks(lines: pa.StringArray, data: bytes) -> pa.BooleanArray:
+    """Return which lines hold a character that needs quotes, by looking for its few places in all of the data."""
+    ends = np.frombuffer(lines.buffers()[1], dtype=np.int32)[1 : len(lines) + 1]
+    octets = np.frombuffer(data, dtype=np.uint8)
+    holding = np.zeros(len(lines), dtype=bool)
+    for mark in QUOTE_MARKS:
+        if mark in data:
+            holding[np.searchsorted(ends, np.flatnonzero(octets == ord(mark)), side="right")] = True
+    return pa.array(holding)
+
+
 @lru_cache
 def _patterns(separator: str) -> tuple[str, str]:
-    """Return two RE2 patterns: of lines with a cell that may be a formula, and of a whole cell that needs quotes.
+    """Return two RE2 patterns: of a line in separators with a cell that may be a formula, and of a cell to be quoted.
 
     A sign begins a formula unless only digits follow.
     """
-    start, other = f"(^|{separator})", f"[^{separator}]*"
-    formula = f"{start}[=@\\t\\r\\n{FULL_WIDTH}]|{start}[+\\-]([0-9]*[^0-9{separator}]|{separator}|$)"
-    return formula, f'{other}[",\\r\\n]{other}'
+    other = f"[^{separator}]"
+    formula = f"{separator}([=@\\t\\r\\n{FULL_WIDTH}]|[+\\-]([0-9]*[^0-9{separator}]|{separator}))"
+    return formula, f'{other}*[",\\r\\n]{other}*'

@@ -32,7 +32,12 @@ def add_accounts(conn: Connection) -> None:
 
 
 def add_cdr(conn: Connection, number: int, closed_at: datetime = NOON, **changes: Any) -> None:
-    """Add a CDR: answered, one minute, rated, unless changes say otherwise."""
+    """Add a CDR with cdr_values."""
+    conn.execute(insert(cdr).values(cdr_values(number, closed_at, **changes)))
+
+
+def cdr_values(number: int, closed_at: datetime = NOON, **changes: Any) -> dict[str, Any]:
+    """Return a CDR's columns: answered, one minute, rated, unless changes say otherwise."""
     values: dict[str, Any] = {
         "id": number, "revision": 1, "batch_id": 1, "made_at": closed_at, "superseded_at": None, "call_hash": number,
         "call_key": f"call-{number}", "call_id": f"call-{number}", "from_tag": "a", "to_tag": "b", "source": "proxy-1",
@@ -45,7 +50,7 @@ def add_cdr(conn: Connection, number: int, closed_at: datetime = NOON, **changes
         "currency": "EUR", "cost_micros": None, "cost_decimals": None, "cost_currency": "", "exception": "",
         "flags": "", "digest": 0, "attempts": 0, "events": b"",
     }  # fmt: skip
-    conn.execute(insert(cdr).values(values | changes))
+    return values | changes
 
 
 def unanswered(disposition: str = "busy", sip_code: int = 486) -> dict[str, Any]:

@@ -1,0 +1,1 @@
+"""Rate decks of the demo: data, loaded by reports.demo."""
