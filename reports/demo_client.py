@@ -41,9 +41,7 @@ class _Waiting(NamedTuple):
     tries: int
 
 
-def send(
-    address: tuple[str, int], secret: bytes, reports: Sequence[Report], progress: Callable[[int], None]
-) -> Sent:
+def send(address: tuple[str, int], secret: bytes, reports: Sequence[Report], progress: Callable[[int], None]) -> Sent:
     """Send all reports in their order and return the counts; progress is told how many requests are answered.
 
     TollbookError if a request stays unanswered.

@@ -4,6 +4,7 @@ One function, one question. Calls belong to the day in which they ended; superse
 (`void`) count nowhere.
 """
 
+from collections import Counter
 from typing import Any
 
 import pandas as pd
@@ -90,8 +91,10 @@ def _attempted(conn: Connection, day: BillingDay) -> pd.DataFrame:
     found = [tuple(row) for row in conn.execute(query)]
     requests = [RateRequest(account_id, number, to_us(at), 0) for account_id, number, at, _ in found]
     rated = rate_calls(load_book(conn), requests) if requests else []
-    rows = [(one.destination, "", "", row[3], 0, 0, 0, None, None) for one, row in zip(rated, found, strict=True)]
-    return build_frame(rows, GROUP_KINDS)
+    counted = Counter[str]()
+    for one, row in zip(rated, found, strict=True):
+        counted[one.destination] += row[3]
+    return build_frame([(name, "", "", count, 0, 0, 0, None, None) for name, count in counted.items()], GROUP_KINDS)
 
 
 def dispositions(conn: Connection, day: BillingDay) -> pd.DataFrame:
