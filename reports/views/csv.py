@@ -38,8 +38,8 @@ def header(names: Sequence[str]) -> bytes:
 def csv_lines(lines: Sequence[str], cells: int, separator: str) -> bytes:
     """Return lines of so many cells each, joined by a separator (one ASCII character), as lines of CSV.
 
-    Nearly all lines need nothing but commas; one search over all of them tells which do (measured: 1 us a line against
-    8 us cell by cell).
+    Nearly all lines need nothing but commas; a search over all of them tells which do. Measured: 1.7 us a line of 35
+    cells where a quarter of the lines needs quotes.
     """
     if not lines:
         return b""
