@@ -109,6 +109,9 @@ def decide(call: Call, source: Source, directory: Directory, directions: Directi
     caller, called = _place(call.caller_uri, source), _place(call.called_uri, source)
     leg = _place(call.forwarded_via_uri if is_forwarded else call.translated_uri, source)
     target = _place(call.forwarded_to_uri, source) if is_forwarded else called
+    forwarder_uri = call.forwarder_uri
+    if not is_forwarded and _is_sent_on(directory, called, leg, at_us):
+        is_forwarded, forwarder_uri, target = True, call.called_uri, leg
     customer, from_carrier = _who_calls(call, source, directory, caller.number, at_us)
     ends = _Ends(
         customer=customer,
@@ -118,7 +121,7 @@ def decide(call: Call, source: Source, directory: Directory, directions: Directi
         called_number=called.number,
         buy_number=leg.number or target.number,
     )
-    forwarder = _customer_at(directory, _place(call.forwarder_uri, source), at_us) if is_forwarded else None
+    forwarder = _customer_at(directory, _place(forwarder_uri, source), at_us) if is_forwarded else None
     direction, account_id, carrier_id = _direction(ends, call.role)
     wishes: tuple[ChargeWish, ...] = ()
     exceptions: tuple[str, ...] = ()
@@ -131,7 +134,7 @@ def decide(call: Call, source: Source, directory: Directory, directions: Directi
     not_billable, unrated = _without_charge(call, direction, carrier_id, wishes)
     forwarded_by = ""
     if is_forwarded:
-        forwarded_by = user_part(call.forwarder_uri) if forwarder is None else directory.accounts[forwarder].name
+        forwarded_by = user_part(forwarder_uri) if forwarder is None else directory.accounts[forwarder].name
     return Decision(
         direction, account_id, carrier_id, caller.user, called.user, caller.number, called.number,
         leg.host[:HOST_CHARS_MAX], forwarded_by, wishes, not_billable, unrated, exceptions,
@@ -143,6 +146,19 @@ def _place(uri: str, source: Source) -> _Place:
         return NOWHERE
     user = user_part(uri)
     return _Place(user, host_part(uri), to_e164(user, source) if user else "")
+
+
+def _is_sent_on(directory: Directory, called: _Place, leg: _Place, at_us: int) -> bool:
+    """Return whether a customer was dialled, but the call left through a carrier to another number.
+
+    So a proxy that forwards by rewriting the Request-URI, without a second pass through itself, shows it.
+    """
+    return (
+        leg.number not in ("", called.number)
+        and find_host(directory.carriers, leg.host, at_us) is not None
+        and _customer_at(directory, called, at_us) is not None
+        and _customer_at(directory, leg, at_us) is None
+    )
 
 
 def _who_calls(

@@ -92,3 +92,15 @@ def test_an_egress_leg_of_a_forwarded_call_buys_where_it_went():
 
 def test_a_call_that_was_not_forwarded_has_no_forwarder():
     assert decided(answered()).forwarded_by == ""
+
+
+def test_a_customer_dialled_and_sent_on_through_a_carrier_is_the_forwarder():
+    rewritten = {"called_uri": "sip:bob@lab.example", "translated_uri": "sip:+491711234567@gw.beta.example"}
+    decision = decided(answered(**rewritten))
+    assert (decision.direction, decision.account_id) == ("on_net", ACME)
+    assert (decision.wishes, decision.forwarded_by) == (FORWARDED, "bobs")
+
+
+def test_a_customer_reached_at_his_own_number_through_a_carrier_forwards_nothing():
+    own = {"called_uri": "sip:+4930111@lab.example", "translated_uri": "sip:+4930111@gw.beta.example"}
+    assert decided(answered(**own)).forwarded_by == ""
