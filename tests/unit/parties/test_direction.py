@@ -95,14 +95,15 @@ def test_the_longest_did_wins():
 
 
 def test_inbound_from_nobody_known_is_not_billable():
-    decision = decided(answered(called_uri="sip:bob@lab.example", auth_user="", source_ip="8.8.8.8"))
+    home = {"called_uri": "sip:bob@lab.example", "translated_uri": "sip:bob@10.0.0.5"}
+    decision = decided(answered(**home, auth_user="", source_ip="8.8.8.8"))
     assert (decision.direction, decision.account_id, decision.carrier_id) == ("inbound", BOBS, None)
     assert decision.not_billable == "inbound"
 
 
 def test_the_called_customer_pays_inbound_where_the_settings_say_so():
     """A freephone number."""
-    call = answered(called_uri="sip:+4930111@lab.example", **INBOUND)
+    call = answered(called_uri="sip:+4930111@lab.example", translated_uri="sip:bob@10.0.0.5", **INBOUND)
     decision = decided(call, directions=Charged(inbound=("account", "carrier")))
     assert decision.wishes == (ChargeWish("account", BOBS, "+4930111"), ChargeWish("carrier", ALPHA, "+4930111"))
 
