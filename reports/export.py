@@ -21,6 +21,7 @@ CDR_COLUMNS = (
     "caller_number", "called_number", "source_ip", "destination_ip", "started_at", "answered_at", "ended_at",
     "setup_ms", "duration_ms", "billed_s", "disposition", "sip_code", "stop_cause", "released_by", "forwarded_by",
     "rating", "destination", "prefix", "price", "currency", "carrier", "cost", "cost_currency", "exception", "flags",
+    "rating_reason",
 )  # fmt: skip
 CHARGE_COLUMNS = (
     "cdr_id", "revision", "line", "kind", "party", "account", "number", "destination", "prefix", "deck",
@@ -86,7 +87,7 @@ def cdr_statement(conn: Connection, choice: Choice) -> Select[Any]:
         ).label("middle"),
         c.carrier_id,
         line_of(
-            decimal_text(c.cost_micros, c.cost_decimals), c.cost_currency, c.exception, c.flags,
+            decimal_text(c.cost_micros, c.cost_decimals), c.cost_currency, c.exception, c.flags, c.rating_reason,
         ).label("tail"),
     )  # fmt: skip
     statement = statement.where(c.superseded_at.is_(None), c.disposition != "void").order_by(c.closed_at, c.id)

@@ -77,6 +77,7 @@ def test_every_cell(filled: Database) -> None:
             "stop_cause": "bye", "released_by": "caller", "forwarded_by": "bob", "rating": "rated",
             "destination": "Germany", "prefix": "49", "price": "0.1200", "currency": "EUR", "carrier": "telco",
             "cost": "0.07", "cost_currency": "USD", "exception": "two_sources;x", "flags": "multi_answer",
+            "rating_reason": "",
         }
     ]  # fmt: skip
 
