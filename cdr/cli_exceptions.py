@@ -182,7 +182,10 @@ def _print(rows: list[dict[str, Any]], nothing: str) -> None:
     if not rows:
         typer.echo(nothing)
         return
-    table = Table(*rows[0])
+    shown = [name for name in rows[0] if any(row[name] for row in rows)]
+    table = Table()
+    for name in shown:
+        table.add_column(name, no_wrap=name == "id", overflow="fold")
     for row in rows:
-        table.add_row(*(str(value) for value in row.values()))
+        table.add_row(*(str(row[name]) for name in shown))
     Console().print(table)
