@@ -50,7 +50,7 @@ class _Kept:
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             self.child.command,
             stdin=subprocess.DEVNULL,
-            preexec_fn=_die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
+            preexec_fn=die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
         )
         self.started = time.monotonic()
         log.info("started", process=self.child.name, pid=self.process.pid)
@@ -123,7 +123,7 @@ def tollbook_command(*words: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "tollbook", *words)
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """Have the kernel end the child when the supervisor is killed, so that no orphan holds the port."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
     if os.getppid() == 1:

@@ -1,4 +1,4 @@
-"""Sends a day's reports to a receiver over UDP, as a proxy does: some outstanding at a time, repeated until answered."""
+"""Sends a day's reports to a receiver over UDP, as a proxy does: some at a time, each repeated until answered."""
 
 import hmac
 import select
@@ -107,7 +107,7 @@ def _repeat(client: socket.socket, waiting: dict[int, _Waiting], sent: Sent) -> 
 
 def _collect(client: socket.socket, secret: bytes, waiting: dict[int, _Waiting]) -> list[int]:
     """Take the replies that are there; return the identifiers that are free again."""
-    done = []
+    done: list[int] = []
     while True:
         try:
             reply = client.recv(REPLY_BYTES_MAX)

@@ -28,9 +28,8 @@ class Outcome:
     """What came of the day, as the commands told it."""
 
     sent: Sent
-    processed: dict[str, Any]
-    cdrs: Path
-    charges: Path
+    cdrs: list[Row]
+    charges: list[Row]
     page: Path
     accounts: list[Row]
     carriers: list[Row]
@@ -41,11 +40,15 @@ class Outcome:
 
 def print_summary(console: Console, outcome: Outcome) -> None:
     """Print the tables."""
-    cdrs, charges = _rows(outcome.cdrs), _rows(outcome.charges)
-    console.print(_columns(_sent_table(outcome), _calls_table(outcome, cdrs)))
-    console.print(_accounts_table(outcome, cdrs, charges))
-    console.print(_carriers_table(outcome, cdrs, charges))
+    cdrs, charges = outcome.cdrs, outcome.charges
+    side_by_side = Table.grid(padding=(0, 6))
+    side_by_side.add_row(_requests_table(outcome), _calls_table(cdrs))
+    console.print(side_by_side)
+    console.print(_accounts_table(outcome.accounts, cdrs, charges))
+    console.print(_carriers_table(outcome.carriers, cdrs, charges))
     console.print(_margin_table(charges))
+    waiting = Counter(reason for one in outcome.exceptions for reason in one["reason"].split(";"))
+    console.print("waiting for a person: " + ", ".join(f"{count} {reason}" for reason, count in waiting.most_common()))
     differences = outcome.verified["differences"]
     told = "no difference" if not differences else f"{len(differences)} differences: {differences[0]}"
     checked = f"{outcome.verified['events']:,} reports, {outcome.verified['cdrs']:,} CDRs"
@@ -54,28 +57,26 @@ def print_summary(console: Console, outcome: Outcome) -> None:
 
 def print_next_steps(console: Console, outcome: Outcome, out: Path, command: str) -> None:
     """Print commands to go on with; their ids are of this run."""
-    cdrs = _rows(outcome.cdrs)
     config = f"--config {out / 'tollbook.toml'}"
-    console.print("\nWhat to try next", style="bold")
+    config = f"--config {out / 'tollbook.toml'}"
     steps = [("read the day's report in a browser", [str(outcome.page)])]
-    forwarded = next((row for row in cdrs if row["forwarded_by"] and row["rating"] == "rated"), None)
+    forwarded = next((row for row in outcome.cdrs if row["forwarded_by"] and row["rating"] == "rated"), None)
     if forwarded:
-        steps.append(("see where the figures of a forwarded call come from, down to its packets",
-                      [f"{command} cdr show {forwarded['cdr_id']} {config}"]))  # fmt: skip
+        about = "see where the figures of a forwarded call come from, down to its packets"
+        steps.append((about, [f"{command} cdr show {forwarded['cdr_id']} {config}"]))
     steps.append(("see what waits for a person", [f"{command} exceptions list {config}"]))
-    endless = next((row for row in cdrs if "no_stop" in row["exception"].split(";")), None)
+    endless = next((row for row in outcome.cdrs if "no_stop" in row["exception"].split(";")), None)
     if endless:
-        ended = iso_ms(parse_instant(endless["answered_at"]) + timedelta(minutes=3))
-        steps.append(("close a call whose BYE got lost: it is charged now",
-                      [f'{command} cdr close {endless["cdr_id"]} --ended-at {ended} --reason "asked the customer" {config}']))  # fmt: skip
-    steps += [
-        ("give the satellite telephones a price, and rate their calls", [
-            f"{command} rates load {out / 'satellite.csv'} --deck satellite --currency EUR {config}",
-            f"{command} account deck callshop satellite {config}",
-            f"{command} rerate --account callshop {config}",
-        ]),
-        ("run it for your own proxy: enter it in the settings, then", [f"{command} serve {config}"]),
-    ]  # fmt: skip
+        ended = iso_ms(parse_instant(endless["answered_at"]) + timedelta(minutes=3)).replace(".000Z", "Z")
+        words = f'{endless["cdr_id"]} --ended-at {ended} --reason "asked the customer"'
+        steps.append(("close a call whose BYE got lost: then it is charged", [f"{command} cdr close {words} {config}"]))
+    satellite = f"{out / 'satellite.csv'} --deck satellite --currency EUR"
+    prices = [f"rates load {satellite}", "account deck callshop satellite", "rerate --account callshop"]
+    steps.append(
+        ("give satellite telephones a price, and rate their calls", [f"{command} {one} {config}" for one in prices])
+    )
+    steps.append(("take it for your own proxy: enter it in the settings, then", [f"{command} serve {config}"]))
+    console.print("\nWhat to try next", style="bold")
     for what, commands in steps:
         console.print(f"- {what}:")
         for line in commands:
@@ -97,17 +98,17 @@ def margins(charges: Iterable[Row]) -> dict[tuple[str, str], tuple[Decimal, Deci
     return dict(sorted(totals.items()))
 
 
-def _sent_table(outcome: Outcome) -> Table:
+def _requests_table(outcome: Outcome) -> Table:
     sent = outcome.sent
     table = _table("Requests", "", "")
     for name, value in (
         ("reports of the proxy", sent.reports),
-        ("once more after a failover", sent.failed_over),
+        ("the same once more (failover)", sent.failed_over),
         ("requests sent", sent.requests),
         ("answered", sent.answered),
-        ("datagrams", sent.datagrams),
-        ("sent twice on purpose", sent.twice),
-        ("repeated, unanswered", sent.repeated),
+        ("datagrams sent", sent.datagrams),
+        ("twice on purpose", sent.twice),
+        ("again, for want of an answer", sent.repeated),
         ("stored and processed", outcome.verified["events"]),
         ("in quarantine", len(outcome.quarantine)),
     ):
@@ -115,61 +116,59 @@ def _sent_table(outcome: Outcome) -> Table:
     return table
 
 
-def _calls_table(outcome: Outcome, cdrs: Sequence[Row]) -> Table:
-    table = _table("Calls (CDRs)", "", "")
-    table.add_row("all", f"{len(cdrs):,}", style="bold")
+def _calls_table(cdrs: Sequence[Row]) -> Table:
+    table = _table("Calls", "", "")
     for name, count in Counter(row["disposition"] for row in cdrs).most_common():
         table.add_row(name.replace("_", " "), f"{count:,}")
-    table.add_section()
+    table.add_row("CDRs", f"{len(cdrs):,}", style="bold", end_section=True)
     for name, count in Counter(row["rating"] for row in cdrs).most_common():
         table.add_row(name.replace("_", " "), f"{count:,}")
-    table.add_section()
-    for name, count in Counter(
-        reason for row in outcome.exceptions for reason in row["reason"].split(";")
-    ).most_common():
-        table.add_row(f"exception {name}", f"{count:,}")
     return table
 
 
-def _accounts_table(outcome: Outcome, cdrs: Sequence[Row], charges: Sequence[Row]) -> Table:
-    table = _table("Accounts", "account", "", "calls", "answered", "minutes", "charged", "balance", "available")
-    for account in outcome.accounts:
+def _accounts_table(accounts: Sequence[Row], cdrs: Sequence[Row], charges: Sequence[Row]) -> Table:
+    table = _table("Accounts", "", "calls", "minutes", "charged", "balance", "available", "")
+    for account in accounts:
         own = [row for row in cdrs if row["account"] == account["name"]]
         charged = _amount(charges, account["name"], carrier=False)
-        table.add_row(account["name"], account["payment"], *_traffic(own), f"{charged} {account['currency']}",
-                      account["balance"], account["available"])  # fmt: skip
+        money = [f"{Decimal(value):.4f}" for value in (charged, account["balance"], account["available"])]
+        table.add_row(f"{account['name']}, {account['payment']}", *_traffic(own), *money, account["currency"])
+    if unknown := [row for row in cdrs if not row["account"]]:
+        table.add_row("nobody we know", *_traffic(unknown), "", "", "", "")
     return table
 
 
-def _carriers_table(outcome: Outcome, cdrs: Sequence[Row], charges: Sequence[Row]) -> Table:
-    table = _table("Carriers", "carrier", "calls", "answered", "minutes", "cost", "we owe")
-    for carrier in outcome.carriers:
+def _carriers_table(carriers: Sequence[Row], cdrs: Sequence[Row], charges: Sequence[Row]) -> Table:
+    table = _table("Carriers", "", "calls", "minutes", "cost", "balance", "")
+    for carrier in carriers:
         own = [row for row in cdrs if row["carrier"] == carrier["name"]]
         cost = _amount(charges, carrier["name"], carrier=True)
-        table.add_row(carrier["name"], *_traffic(own), f"{cost} {carrier['currency']}", carrier["balance"])
+        money = [f"{Decimal(value):.4f}" for value in (cost, carrier["balance"])]
+        table.add_row(carrier["name"], *_traffic(own), *money, carrier["currency"])
     return table
 
 
 def _margin_table(charges: Sequence[Row]) -> Table:
     table = _table("Margin", "", "price", "cost", "margin")
     for (sold_in, bought_in), (price, cost) in margins(charges).items():
-        same = sold_in == bought_in or not (sold_in and bought_in)
-        what = "calls that cost something only" if not sold_in else "calls without a cost" if not bought_in else (
-            f"sold in {sold_in}, bought in {bought_in}")  # fmt: skip
+        if sold_in and bought_in:
+            what = f"sold in {sold_in}, bought in {bought_in}"
+        else:
+            what = f"bought in {bought_in}, not sold" if bought_in else f"sold in {sold_in}, not bought"
+        is_one = sold_in == bought_in or not (sold_in and bought_in)
         table.add_row(
             what,
-            f"{price} {sold_in}" if sold_in else "",
-            f"{cost} {bought_in}" if bought_in else "",
-            f"{price - cost} {sold_in or bought_in}" if same else "two currencies",
+            f"{price:.4f}" if sold_in else "",
+            f"{cost:.4f}" if bought_in else "",
+            f"{price - cost:.4f}" if is_one else "not comparable",
         )
     return table
 
 
-def _traffic(cdrs: Sequence[Row]) -> tuple[str, str, str]:
-    """Return calls, answered ones and minutes."""
-    answered = [row for row in cdrs if row["disposition"] == "answered"]
-    minutes = Decimal(sum(int(row["duration_ms"]) for row in answered)) / 60_000
-    return f"{len(cdrs):,}", f"{len(answered):,}", f"{minutes:,.1f}"
+def _traffic(cdrs: Sequence[Row]) -> tuple[str, str]:
+    """Return calls and minutes."""
+    minutes = Decimal(sum(int(row["duration_ms"]) for row in cdrs)) / 60_000
+    return f"{len(cdrs):,}", f"{minutes:,.1f}"
 
 
 def _amount(charges: Iterable[Row], name: str, *, carrier: bool) -> Decimal:
@@ -178,19 +177,17 @@ def _amount(charges: Iterable[Row], name: str, *, carrier: bool) -> Decimal:
 
 
 def _table(title: str, *columns: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=any(columns))
+    """Return an empty table; columns with figures are those after the first."""
+    table = Table(
+        title=title, title_justify="left", title_style="bold", box=SIMPLE_HEAD, show_header=any(columns),
+        pad_edge=False, padding=(0, 2, 0, 0),
+    )  # fmt: skip
     for number, column in enumerate(columns):
-        is_text = number == 0 or not column and any(columns)
-        table.add_column(column, justify="left" if is_text else "right", no_wrap=True)
+        table.add_column(column, justify="right" if number and (column or not any(columns)) else "left", no_wrap=True)
     return table
 
 
-def _columns(*tables: Table) -> Table:
-    grid = Table.grid(padding=(0, 4))
-    grid.add_row(*tables)
-    return grid
-
-
-def _rows(path: Path) -> list[Row]:
+def read_csv(path: Path) -> list[Row]:
+    """Return the rows of a CSV file that a command has written."""
     with path.open(encoding="utf-8", newline="") as file:
         return list(csv.DictReader(file))

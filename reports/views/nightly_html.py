@@ -139,7 +139,7 @@ def _checks(report: NightlyReport) -> list[Check]:
     unrated = int(report.unrated["calls"].sum())
     codes = int(report.exceptions["undismissed"].sum()) + int(report.call_exceptions["calls"].sum())
     waiting = int(report.open_calls["calls"].sum())
-    silent = int((report.sources["events"] == 0).sum())
+    silent = int(((report.sources["events"] == 0) & (report.sources["calls"] == 0)).sum())  # a replay comes another day
     unread = int(report.sources["quarantined"].sum())
     return [
         Check("Unrated calls", words.count(unrated), unrated > 0, "unrated"),

@@ -104,6 +104,13 @@ def test_page_says_day_zone_and_figures() -> None:
         assert words in text
 
 
+def test_source_whose_reports_came_on_another_day_is_not_silent() -> None:
+    replayed = nightly_html(report(sources=[("proxy-1", 0, None, 12, 8, 8, 0)])).decode()
+    assert "on another day" in replayed
+    assert "nothing this day" not in replayed
+    assert "nothing this day" in nightly_html(full()).decode()
+
+
 def test_preliminary_page_says_what_is_missing() -> None:
     text = Page(nightly_html(replace(full(), missing=("the day has not ended",))).decode()).text
     assert "Preliminary" in text
