@@ -242,8 +242,12 @@ def _config_file(path: Path | None) -> Path | None:
         path = Path(os.environ[CONFIG_VARIABLE])
     if path is None:
         return DEFAULT_FILE if DEFAULT_FILE.exists() else None
-    if not path.exists():
-        raise SettingsError([f"{path}: there is no such configuration file"])
+    try:
+        path.stat()
+    except FileNotFoundError:
+        raise SettingsError([f"{path}: there is no such configuration file"]) from None
+    except OSError as error:
+        raise SettingsError([f"{path}: cannot be read: {error.strerror}"]) from None
     return path
 
 

@@ -21,6 +21,24 @@ FAMILIES = frozenset({"", "opensips", "classic"})
 PAIRS = {"database": "url", "clients": "secret", "collectors": "url"}
 """Each section's setting that may stand in a file of its own instead, named by <setting>_file."""
 
+WORDS = {
+    "extra_forbidden": "unknown setting",
+    "missing": "is missing",
+    "model_type": "is not a table of settings",
+    "dict_type": "is not a table of settings",
+    "tuple_type": 'is not a list like ["one", "two"]',
+    "string_type": "is not text in quotes",
+    "int_type": "is not a whole number",
+    "int_parsing": "is not a whole number",
+    "greater_than_equal": "is less than {ge}",
+    "less_than_equal": "is more than {le}",
+    "literal_error": "is not {expected}",
+    "too_short": "is empty",
+    "string_too_short": "is empty",
+    "string_too_long": "is longer than {max_length} characters",
+}
+"""What is wrong, by pydantic's name for it; anything else is told in pydantic's own words."""
+
 Key = tuple[str | int, ...]
 Tree = dict[str, Any]
 
@@ -48,11 +66,11 @@ def dotted(key: Key) -> str:
 def read_toml(path: Path, mistakes: list[str]) -> Tree:
     """Return a TOML file's content; {} and a mistake if it cannot be read."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))  # some editors begin a file with a BOM
     except OSError as error:
         mistakes.append(f"{path}: cannot be read: {error.strerror}")
     except UnicodeDecodeError:
-        mistakes.append(f"{path}: is not UTF-8 text")
+        mistakes.append(f"{path}: is not UTF-8 text; save it as UTF-8")
     except tomllib.TOMLDecodeError as error:
         mistakes.append(f"{path}: is not TOML: {error}")
     return {}
@@ -216,7 +234,9 @@ def complaints(details: list[ErrorDetails], origins: Origins) -> list[str]:
 
 def _complaint(detail: ErrorDetails, origins: Origins) -> str:
     """Return one complaint without the value."""
-    words = {"extra_forbidden": "unknown setting", "missing": "is missing", "frozen_instance": "cannot be set"}
     context = detail.get("ctx", {})
-    text = words.get(detail["type"]) or (str(context["error"]) if "error" in context else detail["msg"])
+    if detail["type"] in WORDS:
+        text = WORDS[detail["type"]].format_map(context)
+    else:
+        text = str(context["error"]) if "error" in context else detail["msg"]
     return f"{origins.of(detail['loc'])}: {text}"

@@ -165,7 +165,7 @@ def test_paths_in_the_file_are_relative_to_it(write: Write, tmp_path: Path) -> N
         ('secret_file = "gone"', "cannot be read: No such file"),
         ('secret_file = "empty"', "is empty"),
         ('secret_file = "empty"\nsecret = "hush"', "stands beside secret"),
-        ('secret = ""', "at least 1"),
+        ('secret = ""', "is empty"),
         ("", "is missing"),
     ],
 )
