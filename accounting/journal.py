@@ -18,7 +18,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from accounting.base.clock import now_us
 from accounting.base.errors import TollbookError
 from accounting.db.append import Appender, NewRow, open_appender
-from accounting.db.engine import Database
+from accounting.db.engine import Database, driver_words
 from accounting.db.tables import journal as journal_table
 from accounting.db.tables import source as source_table
 from accounting.db.tables import writer as writer_table
@@ -152,7 +152,7 @@ class JournalWriter:
     def _unavailable(self, error: Exception) -> JournalUnavailable:
         """Close the connection an error came from, and return the error to raise."""
         self.close()
-        words = " ".join(str(getattr(error, "orig", error)).split())
+        words = driver_words(error) if isinstance(error, DBAPIError) else " ".join(str(error).split())
         return JournalUnavailable(f"journal {self._database} cannot be written: {words}")
 
 

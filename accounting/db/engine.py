@@ -15,16 +15,17 @@ from sqlalchemy.exc import DBAPIError
 from accounting.base.errors import TollbookError
 from accounting.db.connect import MODE, mysql_engine, sqlite_engine
 from accounting.db.lease import LeaseHeld, file_lease, server_lease
-from accounting.db.schema import SchemaState, combine, history_state, upgrade_history
+from accounting.db.schema import SchemaState, combine, history_state, tables_in_the_way, upgrade_history
 from accounting.db.url import journal_path, parse_url, shown
 
 __all__ = ["Database", "LeaseHeld", "SchemaState", "open_database", "schema_state", "upgrade_database"]
 
 UPGRADE_WAIT_S = 60.0
+TABLES_SHOWN_MAX = 3
 REFUSALS = {
     SchemaState.EMPTY: "has no tables yet; run: tollbook db upgrade",
     SchemaState.OLDER: "has an older schema; stop Tollbook, back it up and run: tollbook db upgrade",
-    SchemaState.NEWER: "has a newer schema than this Tollbook knows; install the newer Tollbook",
+    SchemaState.NEWER: "has a newer schema than this Tollbook knows; install the newer Tollbook, if it is Tollbook's",
 }
 
 
@@ -81,12 +82,20 @@ class Database:
 
     def schema_state(self) -> SchemaState:
         """Return how this database's schema compares with this program's."""
-        if self.path is not None and not self.path.exists():
-            return SchemaState.EMPTY
-        with self.journal_read() as conn:
-            journal = history_state(conn, "journal")
+        if self.path is not None:
+            _check_folder(self, self.path)
+            if not self.path.exists():
+                return SchemaState.EMPTY
         with self.read() as conn:
-            return combine([journal, history_state(conn, "main")])
+            main = history_state(conn, "main")
+        if self.path is not None and not journal_path(self.path).exists():  # to open it would be to create it
+            if main is SchemaState.EMPTY:
+                return main
+            raise TollbookError(
+                f"database {self} is there, but its journal {journal_path(self.path)} is not; put that file back"
+            )
+        with self.journal_read() as conn:
+            return combine([history_state(conn, "journal"), main])
 
     def upgrade(self) -> SchemaState:
         """Bring the schema up to date, one process at a time; return the state found."""
@@ -95,11 +104,28 @@ class Database:
             if found is SchemaState.NEWER:
                 raise TollbookError(f"database {self} {REFUSALS[found]}")
             if found is not SchemaState.CURRENT:
+                self._refuse_foreign_tables()
                 with self.journal_write() as conn:
                     upgrade_history(conn, "journal")
                 with self.write() as conn:
                     upgrade_history(conn, "main")
             return found
+
+    def _refuse_foreign_tables(self) -> None:
+        for history, path, engine in (
+            ("main", self.path, self.engine),
+            ("journal", self.path and journal_path(self.path), self.journal_engine),
+        ):
+            if path is not None and not path.exists():
+                continue
+            with _transaction(engine, "read") as conn:
+                names = tables_in_the_way(conn, history)
+            if names:
+                shown_names = ", ".join(names[:TABLES_SHOWN_MAX])
+                raise TollbookError(
+                    f"{path or f'database {self}'} has tables without a schema version ({shown_names}): another"
+                    " program's, or left by an upgrade that was cut off; give Tollbook an empty database"
+                )
 
 
 def open_database(url: str, *, check_schema: bool = True) -> Database:
@@ -135,6 +161,7 @@ def upgrade_database(url: str) -> SchemaState:
 
 DISK_FULL_CODES = frozenset({1021, 1114})
 """MariaDB: disk full, table full."""
+READ_ONLY = "this user needs the right to write the file and its folder"
 ENGINE_ERROR = 1030
 """MariaDB: error of the storage engine, named by its number: 28 is no space left."""
 
@@ -154,7 +181,8 @@ def driver_words(error: DBAPIError) -> str:
     arguments: tuple[Any, ...] = getattr(error.orig, "args", ())
     if len(arguments) == 2 and isinstance(arguments[0], int):
         return " ".join(f"{arguments[1]} ({arguments[0]})".split())
-    return " ".join(str(error.orig).split())
+    words = " ".join(str(error.orig).split())
+    return f"{words}; {READ_ONLY}" if "readonly database" in words else words
 
 
 @contextmanager
@@ -163,11 +191,15 @@ def _transaction(engine: Engine, mode: str) -> Iterator[Connection]:
         yield conn
 
 
+def _check_folder(database: Database, path: Path) -> None:
+    if not path.parent.is_dir():
+        raise TollbookError(f"database {database} cannot be opened: there is no folder {path.parent}")
+
+
 def _reach(database: Database) -> None:
     """Find out whether the database answers; a SQLite file that is not there yet is fine if its folder is."""
     if database.path is not None:
-        if not database.path.parent.is_dir():
-            raise TollbookError(f"database {database} cannot be opened: there is no folder {database.path.parent}")
+        _check_folder(database, database.path)
         if not database.path.exists():
             return
     with database.read() as conn:

@@ -19,6 +19,7 @@ from accounting.base.errors import TollbookError
 
 POLL_S = 0.05
 LOCK_NAME_MAX = 64
+ADVICE = "wait until it is done, or stop it"
 LOCK_WAIT_S = 1.0
 """GET_LOCK waits no longer at a time, so that a signal is seen."""
 
@@ -37,7 +38,7 @@ def file_lease(database: Path, name: str, timeout_s: float) -> Iterator[None]:
             if time.monotonic() >= deadline:
                 file.seek(0)
                 holder = file.read().strip() or "another process"
-                raise LeaseHeld(f"the lease {name!r} of {database} is held by {holder}")
+                raise LeaseHeld(f"the lease {name!r} of {database} is held by {holder}; {ADVICE}")
             time.sleep(POLL_S)
         file.seek(0)
         file.truncate()
@@ -61,7 +62,8 @@ def server_lease(engine: Engine, name: str, timeout_s: float) -> Iterator[None]:
         conn.execute(text("SET SESSION wait_timeout = 31536000"))  # it sits idle as long as the work takes
         while not _got(conn, lock, max(0.0, min(LOCK_WAIT_S, deadline - time.monotonic()))):
             if time.monotonic() >= deadline:
-                raise LeaseHeld(f"the lease {name!r} of database {database} is held by {_holder(conn, lock)}")
+                holder = _holder(conn, lock)
+                raise LeaseHeld(f"the lease {name!r} of database {database} is held by {holder}; {ADVICE}")
         conn.commit()
         yield
 

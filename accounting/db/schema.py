@@ -4,15 +4,18 @@ On SQLite each history has a file of its own, on MariaDB both share the database
 """
 
 from enum import StrEnum
+from importlib import import_module
+from typing import TYPE_CHECKING
 
-from alembic import command
-from alembic.config import Config
-from alembic.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection
+from sqlalchemy import Connection, inspect
+
+if TYPE_CHECKING:
+    from alembic.config import Config  # Alembic is imported where it is used: most commands need only HEADS
 
 HISTORIES = {"journal": "alembic_version_journal", "main": "alembic_version"}
 """Each history and the table that says how far it came."""
+HEADS = {"journal": "0001", "main": "0001"}
+"""The newest revision of each; a test holds them against migrations/."""
 
 
 class SchemaState(StrEnum):
@@ -24,13 +27,16 @@ class SchemaState(StrEnum):
 
 def history_state(conn: Connection, history: str) -> SchemaState:
     """Return where one history stands in a database."""
-    context = MigrationContext.configure(conn, opts={"version_table": HISTORIES[history]})
-    revisions = set(context.get_current_heads())
+    if not inspect(conn).has_table(HISTORIES[history]):
+        return SchemaState.EMPTY
+    revisions = set(conn.exec_driver_sql(f"SELECT version_num FROM {HISTORIES[history]}").scalars())
     if not revisions:
         return SchemaState.EMPTY
-    scripts = ScriptDirectory.from_config(alembic_config(history))
-    if revisions == set(scripts.get_heads()):
+    if revisions == {HEADS[history]}:
         return SchemaState.CURRENT
+    from alembic.script import ScriptDirectory
+
+    scripts = ScriptDirectory.from_config(alembic_config(history))
     known = {script.revision for script in scripts.walk_revisions()}
     return SchemaState.OLDER if revisions <= known else SchemaState.NEWER
 
@@ -42,15 +48,32 @@ def combine(states: list[SchemaState]) -> SchemaState:
     return states[0] if len(set(states)) == 1 else SchemaState.OLDER
 
 
+def tables_in_the_way(conn: Connection, history: str) -> list[str]:
+    """Return the tables that no version speaks for: of another program, or of an upgrade that was cut off.
+
+    A SQLite file must be ours alone; on a server only tables of our names matter.
+    """
+    if history_state(conn, history) is not SchemaState.EMPTY:
+        return []
+    found = set(inspect(conn).get_table_names()) - set(HISTORIES.values())
+    if conn.dialect.name != "sqlite":
+        found &= import_module(f"migrations.{history}").metadata.tables.keys()
+    return sorted(found)
+
+
 def upgrade_history(conn: Connection, history: str) -> None:
     """Run what is missing of one history in the caller's transaction."""
+    from alembic import command
+
     config = alembic_config(history)
     config.attributes["connection"] = conn
     command.upgrade(config, "head")
 
 
-def alembic_config(history: str) -> Config:
+def alembic_config(history: str) -> "Config":
     """Return the configuration that finds a history wherever the package is installed."""
+    from alembic.config import Config
+
     config = Config()
     config.set_main_option("script_location", f"migrations:{history}")
     return config

@@ -9,6 +9,11 @@ from accounting.base.errors import TollbookError
 
 FORMS = "write sqlite:///FILE or mysql://USER@HOST/DATABASE"
 SERVER_SCHEMES = frozenset({"mysql", "mariadb", "mysql+mysqldb", "mariadb+mysqldb"})
+OPTIONS = (
+    "unix_socket", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_cipher", "ssl_key", "ssl_mode",
+    "read_default_file", "read_default_group", "charset",
+)  # fmt: skip
+"""What may stand behind a ? in a server's URL; others would change how Tollbook speaks with it."""
 
 
 def parse_url(text: str) -> URL:
@@ -49,4 +54,8 @@ def _sqlite(url: URL) -> URL:
 def _server(url: URL) -> URL:
     if not url.database:
         raise TollbookError("the database URL names no database; write mysql://USER@HOST/DATABASE")
+    if "@" in (url.host or "") or "@" in url.database:  # the rest of a password, which must not be shown
+        raise TollbookError("the database URL cannot be read; write an @ of the password as %40")
+    if unknown := sorted(name for name in url.query if name not in OPTIONS):
+        raise TollbookError(f"the database URL has the unknown option {unknown[0]!r}; known are {', '.join(OPTIONS)}")
     return url.set(drivername="mysql+mysqldb").update_query_dict({"charset": "utf8mb4"})

@@ -1,6 +1,6 @@
 """Alembic's entry to the journal's history."""
 
-from accounting.db.tables import journal_metadata
 from migrations.history import run
+from migrations.journal import metadata
 
-run("journal", journal_metadata, "alembic_version_journal")
+run("journal", metadata, "alembic_version_journal")

@@ -1,6 +1,6 @@
 """Alembic's entry to the main database's history."""
 
-from cdr.store.tables import main_metadata
 from migrations.history import run
+from migrations.main import metadata
 
-run("main", main_metadata, "alembic_version")
+run("main", metadata, "alembic_version")
