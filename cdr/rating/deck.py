@@ -110,14 +110,17 @@ def _records(text: str, mistakes: list[Mistake]) -> Iterator[tuple[int, list[str
 
 
 def _header_mistakes(line: int, names: Sequence[str]) -> list[Mistake]:
-    if len(names) == 1 and ";" in names[0]:
-        return [Mistake(line, "", "columns are separated by commas, not by semicolons")]
+    for sign, word in ((";", "semicolons"), ("\t", "tabs")):
+        if len(names) == 1 and sign in names[0]:
+            return [Mistake(line, "", f"columns are separated by commas, not by {word}; decimals have a point")]
     mistakes = []
     for position, name in enumerate(names, 1):
         if not name:
             mistakes.append(Mistake(line, "", f"column {position} has no name"))
         elif name not in COLUMNS:
-            mistakes.append(Mistake(line, name, f"unknown column; known are {_listed(COLUMNS)}"))
+            is_case = name.lower() in COLUMNS
+            hint = f"write {name.lower()}" if is_case else f"known are {_listed(COLUMNS)}"
+            mistakes.append(Mistake(line, name, f"unknown column; {hint}"))
         elif name in names[: position - 1]:
             mistakes.append(Mistake(line, name, "this column is there twice"))
     missing = [name for name in REQUIRED if name not in names]
@@ -149,7 +152,8 @@ def _rates(
             mistakes.append(Mistake(line, "", f"more than {RATES_MAX:,} rates"))
             return
         if len(cells) != len(names):
-            mistakes.append(Mistake(line, "", f"has {len(cells)} cells, the header has {len(names)}"))
+            more = "; a cell with a comma needs quotes, a decimal a point" if len(cells) > len(names) else ""
+            mistakes.append(Mistake(line, "", f"has {len(cells)} cells, the header has {len(names)}{more}"))
             continue
         before = len(mistakes)
         rate = Rate(

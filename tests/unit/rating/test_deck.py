@@ -116,6 +116,22 @@ def test_mistake_names_line_and_column(column, cell, hint):
     assert hint in mistake.text
 
 
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ("prefix;destination;rate\n49;Germany;0,01\n", "by commas, not by semicolons; decimals have a point"),
+        ("prefix\tdestination\trate\n49\tGermany\t0.01\n", "by commas, not by tabs"),
+        ("Prefix,destination,rate\n49,,1\n", "unknown column; write prefix"),
+        (
+            "prefix,destination,rate\n49,Germany,0,01\n",
+            "has 4 cells, the header has 3; a cell with a comma needs quotes",
+        ),
+    ],
+)
+def test_spreadsheets_habits_get_a_hint(text, hint):
+    assert hint in str(mistakes(text)[0])
+
+
 @pytest.mark.parametrize(("start", "end"), [("2026-02-01", "2026-01-01"), ("2026-01-01", "2026-01-01T00:00:00Z")])
 def test_rate_must_begin_before_it_ends(start, end):
     assert places(f"{HEADER},effective_from,effective_to\n49,,1,{start},{end}\n") == [(2, "effective_to")]
