@@ -2,7 +2,6 @@
 
 import sys
 from collections.abc import Callable
-from importlib.metadata import version
 from typing import Annotated
 
 import typer
@@ -11,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 import accounting.cli
 import cdr.cli
 import reports.cli
-from accounting.base.cli import ConfigOption, main_error
+from accounting.base.cli import ConfigOption, main_error, prepare_output
 from accounting.base.clock import now_us
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
@@ -19,7 +18,6 @@ from accounting.base.log import configure
 from accounting.db.engine import SchemaState, as_problem, open_database
 from accounting.supervisor import Child, supervise, tollbook_command
 from cdr.pipeline import LEASE, LEASE_WAIT_S, Pipeline
-from cdr.scheduler import Job, run_jobs
 
 NIGHTLY_INTERVAL_S = 60
 
@@ -30,6 +28,8 @@ for stage in (accounting.cli.app, cdr.cli.app, reports.cli.app):
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version  # it takes longer than all that most commands do
+
         typer.echo(f"tollbook {version('tollbook')}")
         raise typer.Exit
 
@@ -49,7 +49,9 @@ def schedule(config: ConfigOption = None) -> None:
 
     Example: tollbook schedule --config /etc/tollbook/tollbook.toml
     """
-    from reports.nightly import nightly_job  # it brings pandas, which the receiver need not load
+    # late: what other commands need not load
+    from cdr.scheduler import Job, run_jobs
+    from reports.nightly import nightly_job
 
     settings = load_settings(config)
     configure(settings.log.format == "json", settings.log.level)
@@ -85,6 +87,7 @@ def serve(config: ConfigOption = None) -> None:
 
 def main() -> None:
     """Run the command line; a problem an operator can mend is one line on stderr and exit code 1."""
+    prepare_output()
     try:
         app(standalone_mode=True)
     except (TollbookError, KeyboardInterrupt) as error:
@@ -92,7 +95,8 @@ def main() -> None:
     except DBAPIError as error:
         sys.exit(main_error(as_problem(error)))
     except OSError as error:
-        sys.exit(main_error(TollbookError(f"{error.filename}: {error.strerror}" if error.filename else str(error))))
+        where = error.filename or "input or output"
+        sys.exit(main_error(TollbookError(f"{where}: {error.strerror or error}")))
 
 
 if __name__ == "__main__":

@@ -3,12 +3,10 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection
 
 from accounting.base import clock, config_checks
-from accounting.base.cli import ConfigOption, JsonOption, actor_name, as_json
+from accounting.base.cli import ConfigOption, JsonOption, actor_name, as_json, print_table
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.money import check_currency, format_exact, parse_micros
@@ -27,7 +25,7 @@ NEGATIVE_AMOUNTS = {"ignore_unknown_options": True}
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME")]
 AmountArgument = Annotated[str, typer.Argument(metavar="AMOUNT", help="Like 50 or 12.50, in the account's currency.")]
-CurrencyOption = Annotated[str, typer.Option(help="Three letters, like EUR.")]
+CurrencyOption = Annotated[str, typer.Option(metavar="CODE", help="Three letters, like EUR.")]
 DeckOption = Annotated[str | None, typer.Option(metavar="NAME", help="A loaded rate deck of that currency.")]
 FromOption = Annotated[str | None, typer.Option("--from", metavar="ISO", help="Valid from then on; default: always.")]
 ToOption = Annotated[str | None, typer.Option("--to", metavar="ISO", help="Valid until before then; default: no end.")]
@@ -269,10 +267,7 @@ def _list(role: str, columns: tuple[str, ...], json: bool, config: Any) -> None:
     if json:
         as_json([{column: row[column] for column in columns} for row in rows])
         return
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(row[column] for column in columns))
-    Console().print(table)
+    print_table(columns, rows)
 
 
 def _show(role: str, name: str, json: bool, config: Any) -> None:

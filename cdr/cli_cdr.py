@@ -6,7 +6,7 @@ from typing import Annotated, Any
 import typer
 
 from accounting.base import clock
-from accounting.base.cli import ConfigOption, JsonOption, actor_name, as_json
+from accounting.base.cli import ID_MAX, ConfigOption, JsonOption, actor_name, as_json
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.log import configure
@@ -27,7 +27,7 @@ OPERATOR = Source(id=0, name="operator", kind="operator", dialects=())
 
 @cdr_app.command()
 def show(
-    cdr_id: Annotated[int, typer.Argument(metavar="ID", help="cdr_id of the CSV.")],
+    cdr_id: Annotated[int, typer.Argument(metavar="ID", max=ID_MAX, help="cdr_id of the CSV.")],
     json: JsonOption = False,
     config: ConfigOption = None,
 ) -> None:
@@ -51,7 +51,7 @@ def _explain(database: Database, cdr_id: int) -> dict[str, list[dict[str, Any]]]
     with database.read() as conn:
         revisions = calls.revisions(conn, cdr_id)
         if not revisions:
-            raise TollbookError(f"no CDR has the id {cdr_id}")
+            raise TollbookError(f"no CDR has the id {cdr_id}; see the column cdr_id of: tollbook export cdrs")
         charges = calls.charges_of(conn, cdr_id)
         refs = unpack_refs(revisions[-1].events)
         overrides = load_overrides(conn, refs)
@@ -96,7 +96,7 @@ def _event(event: AccountingEvent) -> dict[str, Any]:
 
 @cdr_app.command()
 def close(
-    cdr_id: Annotated[int, typer.Argument(metavar="ID", help="cdr_id of the CSV.")],
+    cdr_id: Annotated[int, typer.Argument(metavar="ID", max=ID_MAX, help="cdr_id of the CSV.")],
     ended_at: Annotated[str, typer.Option("--ended-at", metavar="ISO", help="When the call ended, with offset or Z.")],
     reason: Annotated[str, typer.Option("--reason", metavar="TEXT", help="Why you know; kept for ever.")],
     config: ConfigOption = None,
@@ -133,11 +133,13 @@ def _correction(database: Database, cdr_id: int, ended: Any, reason: str) -> byt
     with database.read() as conn:
         row = calls.load_latest(conn, [cdr_id]).get(cdr_id)
     if row is None:
-        raise TollbookError(f"no CDR has the id {cdr_id}")
+        raise TollbookError(f"no CDR has the id {cdr_id}; see the column cdr_id of: tollbook export cdrs")
     if row.answered_at is None:
         raise TollbookError(f"CDR {cdr_id} was not answered ({row.disposition}); there is no end to correct")
     if ended < row.answered_at:
         raise TollbookError(f"--ended-at lies before the answer at {clock.iso_ms(row.answered_at)}")
+    if ended > max(row.answered_at, now := clock.now()):
+        raise TollbookError(f"--ended-at lies in the future; it is {clock.iso_ms(now)}")
     return jsonlib.dumps(
         {
             "call_key": row.call_key,

@@ -3,11 +3,9 @@
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
 
 from accounting.base import clock
-from accounting.base.cli import ConfigOption, JsonOption, actor_name, as_json
+from accounting.base.cli import ID_MAX, ConfigOption, JsonOption, actor_name, as_json, print_table
 from accounting.base.config import Settings, load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.log import configure
@@ -22,7 +20,7 @@ quarantine_app = typer.Typer(no_args_is_help=True, help="Reports that could not 
 
 AllOption = Annotated[bool, typer.Option("--all", help="Dismissed ones too.")]
 IdsArgument = Annotated[
-    list[int] | None, typer.Argument(metavar="[ID]...", help="As the list shows them; default: all.")
+    list[int] | None, typer.Argument(metavar="[ID]...", max=ID_MAX, help="As the list shows them; default: all.")
 ]
 
 
@@ -97,7 +95,7 @@ def retry_exceptions(ids: IdsArgument = None, json: JsonOption = False, config: 
 
 @exceptions_app.command("dismiss")
 def dismiss_exceptions(
-    ids: Annotated[list[int], typer.Argument(metavar="ID...", help="As the list shows them.")],
+    ids: Annotated[list[int], typer.Argument(metavar="ID...", max=ID_MAX, help="As the list shows them.")],
     config: ConfigOption = None,
 ) -> None:
     """Mark exceptions as seen: they are no longer listed; nothing else changes.
@@ -182,10 +180,4 @@ def _print(rows: list[dict[str, Any]], nothing: str) -> None:
     if not rows:
         typer.echo(nothing)
         return
-    shown = [name for name in rows[0] if any(row[name] for row in rows)]
-    table = Table()
-    for name in shown:
-        table.add_column(name, no_wrap=name == "id", overflow="fold")
-    for row in rows:
-        table.add_row(*(str(row[name]) for name in shown))
-    Console().print(table)
+    print_table([name for name in rows[0] if any(row[name] for row in rows)], rows)

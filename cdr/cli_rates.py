@@ -7,12 +7,10 @@ from typing import Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
-from rich.console import Console
-from rich.table import Table
 from sqlalchemy import Connection
 
 from accounting.base import clock, config_checks
-from accounting.base.cli import ConfigOption, JsonOption, actor_name, as_json
+from accounting.base.cli import ConfigOption, JsonOption, actor_name, as_json, print_table
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.money import check_currency, format_micros
@@ -44,9 +42,11 @@ class Side(StrEnum):
 
 @app.command()
 def load(
-    file: Annotated[Path, typer.Argument(metavar="FILE.csv", help="The deck: see docs/reference/rate-decks.md.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE.csv", readable=False, help="The deck: see docs/reference/rate-decks.md.")
+    ],
     deck: Annotated[str, typer.Option(metavar="NAME", help="The deck's name; a known one gets a new version.")],
-    currency: Annotated[str, typer.Option(help="Three letters, like EUR.")],
+    currency: Annotated[str, typer.Option(metavar="CODE", help="Three letters, like EUR.")],
     side: Annotated[Side, typer.Option(help="sell: what customers pay; buy: what carriers charge.")] = Side.SELL,
     effective_from: Annotated[
         str | None, typer.Option(metavar="ISO", help="Rates calls answered from then on; default: always.")
@@ -99,16 +99,12 @@ def list_versions(json: JsonOption = False, config: ConfigOption = None) -> None
     if json:
         as_json(rows)
         return
-    columns = ("deck", "side", "currency", "version", "effective_from", "rates", "rounding")
-    table = Table(*columns)
-    for row in rows:
-        table.add_row(*(str(row[column]) for column in columns))
-    Console().print(table)
+    print_table(("deck", "side", "currency", "version", "effective_from", "rates", "rounding"), rows)
 
 
 @app.command("test")
 def price(
-    number: Annotated[str, typer.Argument(help="E.164, like +4930123456.")],
+    number: Annotated[str, typer.Argument(metavar="NUMBER", help="E.164, like +4930123456.")],
     deck: Annotated[str | None, typer.Option(metavar="NAME", help="By this deck ...")] = None,
     account: Annotated[str | None, typer.Option(metavar="NAME", help="... or by this account's decks ...")] = None,
     carrier: Annotated[str | None, typer.Option(metavar="NAME", help="... or by this carrier's.")] = None,

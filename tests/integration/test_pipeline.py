@@ -148,6 +148,16 @@ def test_closing_before_the_answer_is_refused(lab: Lab) -> None:
         lab.tollbook("cdr", "close", str(row.id), "--ended-at", "2026-11-24T05:00:00Z", "--reason", "x")
 
 
+def test_closing_in_the_future_is_refused_and_leaves_no_event(lab: Lab) -> None:
+    lab.journal(invite("c1", 0))
+    lab.process()
+    [row] = lab.cdrs()
+    with pytest.raises(TollbookError, match="lies in the future"):
+        lab.tollbook("cdr", "close", str(row.id), "--ended-at", "2999-01-01T00:00:00Z", "--reason", "x")
+    told = json.loads(lab.tollbook("cdr", "show", str(row.id), "--json"))
+    assert [event["kind"] for event in told["events"]] == ["start"]
+
+
 def test_rerate_charges_what_a_later_deck_says(lab: Lab, tmp_path: Path) -> None:
     lab.journal(invite("c1", 0), bye("c1", 60))
     lab.process()
