@@ -71,7 +71,7 @@ def _sort_out(events: Iterable[AccountingEvent]) -> tuple[list[AccountingEvent],
     for event in events:
         if event.kind in BEGINNINGS:
             tags, reverse = (event.from_tag, event.to_tag), (event.to_tag, event.from_tag)
-            is_reply = reverse in first and tags != reverse and first[reverse] < first[tags]
+            is_reply = all(tags) and reverse in first and first[reverse] < first[tags]
         else:
             implied = event.kind in (EventKind.STOP, EventKind.INTERIM) and told_ms(event) is not None
             is_reply = not (event.is_session and implied)

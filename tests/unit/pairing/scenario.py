@@ -11,7 +11,7 @@
 
 Words: to=TAG from=TAG (tags; `-` = none), via=URI (where the proxy sent it), ip=ADDRESS, own (ip is the proxy's own),
 at=SOURCE, rank=N, nas=NAME, egress, session (no tags), untimed, created=TIME, setup=8s, divert=REASON,
-said=TIME (when it was journalled).
+said=TIME (when it was journalled), until=TIME (of media: when the last packet came).
 """
 
 import re
@@ -124,6 +124,7 @@ def _event(ref: int, words: Sequence[str], before: Sequence[AccountingEvent]) ->
         sip_code=next((int(word) for word in bare if re.fullmatch(r"\d{3}", word)), None),
         duration_ms=next((_milliseconds(word) for word in bare if re.fullmatch(r"-?\d+m?s", word)), None),
         media_info=_media_info(bare) if kind is EventKind.MEDIA else "",
+        ended_us=instant(named["until"]) if "until" in named else None,
     )
     tags = ("", "") if event.is_session else ("f", "t")
     tags = (named.get("from", tags[0]).strip("-"), named.get("to", tags[1]).strip("-"))
@@ -150,4 +151,5 @@ def _milliseconds(word: str) -> int:
 
 
 def _media_info(bare: Sequence[str]) -> str:
-    return "ICE session" if "ice" in bare else "timeout" if "timeout" in bare else ""
+    words = {"ice": "ICE session", "silent": "SILENT_TIMEOUT", "regular": "REGULAR", "timeout": "timeout"}
+    return next((info for word, info in words.items() if word in bare), "")

@@ -140,6 +140,19 @@ def test_invite_in_the_middle_of_a_call_is_not_a_second_one(paired: Paired) -> N
     assert (cdr.forwarder_uri, cdr.released_by, len(cdr.events)) == ("", "callee", 5)
 
 
+def test_invites_that_lack_a_tag_are_no_replies_to_each_other(paired: Paired) -> None:
+    """
+    10:00:00 start  c1  alice > bob from=t1 to=f
+    10:00:00 start  c1  alice > bob from=- to=f
+    10:00:00 start  c1  alice > bob from=f to=-
+    """
+    assert [(call.from_tag, call.stop_cause) for call in paired.cdrs] == [
+        ("", "max_age"),
+        ("f", "max_age"),
+        ("t1", "max_age"),
+    ]
+
+
 def test_two_callers_tags_are_two_calls(paired: Paired) -> None:
     """
     10:00:00 start  c1  alice > bob from=f1 to=t1

@@ -18,7 +18,11 @@ EXAMPLES = 300
 SECOND = 1_000_000
 START_US = 1_772_445_600 * SECOND
 LIMITS = PairingLimits(
-    max_age_us=2_000 * SECOND, stop_grace_us=90 * SECOND, media_grace_us=40 * SECOND, reuse_gap_us=60 * SECOND
+    max_age_us=2_000 * SECOND,
+    stop_grace_us=90 * SECOND,
+    media_grace_us=40 * SECOND,
+    reuse_gap_us=60 * SECOND,
+    media_gap_us=120 * SECOND,
 )
 
 # few values, so that they meet: what is interesting happens where times and tags are equal or nearly so
@@ -68,7 +72,9 @@ def reports(draw: st.DrawFn, is_session: bool, begun: bool) -> AccountingEvent:
             setup_ms=draw(st.sampled_from([None, 4_000])),
         )
     if kind is EventKind.MEDIA:
-        event = event._replace(media_info=draw(st.sampled_from(["", "timeout", "ICE session"])))
+        event = event._replace(media_info=draw(st.sampled_from(["", "timeout", "TIMEOUT", "ICE session"])))
+        if draw(st.booleans()):
+            event = event._replace(duration_ms=None, ended_us=draw(st.sampled_from([at_us, at_us - 70 * SECOND])))
     if is_session:
         return event
     tags = draw(st.sampled_from([("f", "t1"), ("f", "t1"), ("f", "t2"), ("f", ""), ("g", "t3"), ("", ""), ("f", "x")]))
@@ -105,10 +111,20 @@ def likely_calls(draw: st.DrawFn) -> list[AccountingEvent]:
         if draw(st.booleans()):
             told.append(base._replace(kind=EventKind.FAILED, to_tag="t0" if base.to_tag else "", sip_code=486))
         if draw(st.booleans()):
-            told += [end._replace(kind=EventKind.MEDIA, duration_ms=lasts * 1000, media_info="timeout")]
+            told += [_media(draw, base, end, lasts)]
         for ago in draw(st.lists(st.integers(0, 1_500), max_size=4)):
             told.append(base._replace(kind=EventKind.INTERIM, at_us=base.at_us + ago * SECOND))
     return [one for one in told if draw(st.integers(0, 5))]
+
+
+def _media(draw: st.DrawFn, base: AccountingEvent, end: AccountingEvent, lasts: int) -> AccountingEvent:
+    """A media report of a call: at the end, or long before it, as a duration or as an instant."""
+    media = end._replace(kind=EventKind.MEDIA, media_info=draw(st.sampled_from(["timeout", "timeout", "REGULAR"])))
+    lasted = draw(st.sampled_from([lasts, lasts // 2, 0]))
+    if draw(st.booleans()):
+        return media._replace(duration_ms=lasted * 1000)
+    ended_us = base.at_us + lasted * SECOND
+    return media._replace(source="relay", rank=2, at_us=ended_us, ended_us=ended_us, duration_ms=None)
 
 
 @st.composite
