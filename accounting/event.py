@@ -78,6 +78,7 @@ class AccountingEvent(NamedTuple):
     media_info: str = ""  # timeout | ICE session | ...
     terminate_cause: int | None = None  # Acct-Terminate-Cause (RFC 2866 5.10)
     reason: str = ""  # an operator's words
+    ended_us: int | None = None  # of a media record that dates the end itself: the last packet
     flags: tuple[str, ...] = ()  # oddities worth telling: old_timestamp, bad_timestamp, bad_integer ...
 
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from accounting.event import AccountingEvent, EventKind, group_key
 from cdr.call import Call, CallState
-from cdr.pairing_ends import Answer, Dialog, End, end_of
+from cdr.pairing_ends import MEDIA_GAP, Answer, Dialog, End, end_of
 from cdr.pairing_evidence import (
     ANSWERS,
     CLOCK_SLACK_US,
@@ -98,7 +98,7 @@ def _dialog(evidence: Evidence, to_tag: str, answered: Sequence[str]) -> tuple[D
     own, open_, other = _tiers(evidence, to_tag, answered)
     stops = tuple([e for e in tier if e.kind is EventKind.STOP] for tier in (own, open_, other))
     ours = own + open_
-    alive = [e.at_us for e in (*ours, *other) if e.kind not in (EventKind.STOP, EventKind.OPERATOR)]
+    alive = [e for e in (*ours, *other) if e.kind not in (EventKind.STOP, EventKind.OPERATOR)]
     dialog = Dialog(
         evidence.caller_tag,
         to_tag,
@@ -107,7 +107,8 @@ def _dialog(evidence: Evidence, to_tag: str, answered: Sequence[str]) -> tuple[D
         (stops[0], stops[1], stops[2]),
         [e for e in ours if e.kind is EventKind.MEDIA],
         [e for e in ours if e.kind is EventKind.OPERATOR],
-        max(alive + [record.at_us for record in records]),
+        max(e.at_us for e in (*alive, *records)),
+        max((e.at_us for e in alive if e.kind is not EventKind.MEDIA), default=0),
     )
     return dialog, naming
 
@@ -268,10 +269,11 @@ def _call_without_start(
         [e for e in others if e.kind is EventKind.MEDIA],
         [e for e in others if e.kind is EventKind.OPERATOR],
         max((e.at_us for e in others if e.kind in (EventKind.INTERIM, EventKind.MEDIA)), default=answers[0].at_us),
+        max((e.at_us for e in others if e.kind is EventKind.INTERIM), default=0),
     )
     end = end_of(dialog, now_us, reboots, limits)
     due_us = end.due_us
-    if end.cause == "bye":  # the Start may only be late
+    if end.cause == "bye" or MEDIA_GAP in end.flags:  # the Start may only be late
         grace_us = min(e.at_us for e in others if e.kind is EventKind.STOP) + limits.stop_grace_us
         due_us = grace_us if now_us < grace_us else None
     if end.cause == "bye":  # by a Stop alone it cannot be told which of its tags is the caller's

@@ -10,6 +10,7 @@ from accounting.event import AccountingEvent, EventKind
 from cdr.pairing_evidence import (
     CLOCK_SLACK_US,
     DURATION_MAX_MS,
+    SECOND_US,
     PairingLimits,
     by_reporter,
     content,
@@ -21,6 +22,8 @@ from cdr.pairing_evidence import (
 
 DISAGREE_MS = 2_500  # reports in whole seconds of one call differ by up to this
 NO_MEDIA_END = "ICE session"  # the media went past the relay: their end is not known
+HOLD_US = 10 * SECOND_US  # media that stop so soon after a re-INVITE are on hold, not dead
+MEDIA_GAP = "media_gap"  # a flag: the media were dead long before the BYE, and their end counts
 
 
 class Answer(NamedTuple):
@@ -43,6 +46,7 @@ class Dialog(NamedTuple):
     media: Sequence[AccountingEvent]
     corrections: Sequence[AccountingEvent]
     seen_us: int  # the last sign of life within the dialog
+    signalled_us: int  # the last re-INVITE or update within it, 0 without any
 
 
 class End(NamedTuple):
@@ -69,8 +73,10 @@ def end_of(dialog: Dialog, now_us: int, reboots: Sequence[int], limits: PairingL
     """Return how the dialog stands at `now_us`, by the order of design.md section 5."""
     answered_us = dialog.answers[0].at_us
     problems: list[str] = []
-    end = _corrected(dialog, problems) or _reported(dialog, problems) or _media_end(dialog, now_us, limits)
-    end = end or _reboot_end(dialog, reboots, limits)
+    end = _corrected(dialog, problems)
+    if end is None and (reported := _reported(dialog, problems)):
+        end = _before_dead_media(dialog, reported, limits) or reported
+    end = end or _media_end(dialog, now_us, limits) or _reboot_end(dialog, reboots, limits)
     if end is None and problems:
         return End(answered_us, problem=min(problems, key=lambda code: (code != "negative_duration", code)))
     if end is None:
@@ -151,24 +157,69 @@ def _stopped(dialog: Dialog, stops: list[AccountingEvent], tier: int, problems: 
 
 
 def _media_end(dialog: Dialog, now_us: int, limits: PairingLimits) -> End | None:
-    """Return answer + duration of the media, once no BYE came within the grace time: a BYE and a media report race."""
-    answered_us = dialog.answers[0].at_us
-    usable = [e for e in dialog.media if e.media_info != NO_MEDIA_END and told_ms(e) is not None]
-    for group in by_reporter(usable):
-        updates: dict[tuple[object, ...], AccountingEvent] = {}
-        for event in group:  # a repeat without a time of its own is no second stream
-            updates.setdefault(content(event) if event.timed else content(event)[2:], event)
-        last_us = max(event.at_us for event in updates.values())
+    """Return the end of the media, once no BYE came within the grace time: a BYE and a media report race."""
+    answer = dialog.answers[0]
+    for group in by_reporter(event for event in dialog.media if _tells_end(event)):
+        updates = _updates(group)
+        last_us = max(event.at_us for event in updates)
         if dialog.seen_us > max(last_us, group[-1].at_us) + CLOCK_SLACK_US:
             continue  # the call went on
-        lasted_us = sum(told_ms(event) or 0 for event in updates.values()) * 1000
-        if _absurd(lasted_us):
+        end = _ended_by_media(answer.at_us, answer.record, updates, group[-1])
+        if end is None:
             continue
         due_us = last_us + limits.media_grace_us
-        if now_us < due_us:
-            return End(answered_us, due_us=due_us)
-        return _ended(answered_us, lasted_us, "media", "system", group[-1])
+        return End(answer.at_us, due_us=due_us) if now_us < due_us else end
     return None
+
+
+def _before_dead_media(dialog: Dialog, reported: End, limits: PairingLimits) -> End | None:
+    """Return the end of the media if all had timed out long before the BYE: a proxy's at dialog timeout.
+
+    Not if any report says that media ended otherwise or that the relay never saw them, nor where the call may have
+    been on hold: a re-INVITE just before the silence, or during it.
+    """
+    if not limits.media_gap_us or not dialog.media or reported.ended_us is None:
+        return None
+    if not all(_tells_end(event) and event.media_info.lower() == "timeout" for event in dialog.media):
+        return None
+    answer = next((a for a in dialog.answers if a.at_us == reported.answered_us), dialog.answers[0])
+    ends = [
+        _ended_by_media(reported.answered_us, answer.record, _updates(group), group[-1])
+        for group in by_reporter(dialog.media)
+    ]
+    told = [(end.ended_us, end) for end in ends if end is not None and end.ended_us is not None]
+    if len(told) < len(ends):
+        return None
+    media_us, end = max(told, key=lambda one: one[0])
+    if media_us + limits.media_gap_us >= reported.ended_us or dialog.signalled_us > media_us - HOLD_US:
+        return None
+    return end._replace(flags=(*end.flags, MEDIA_GAP))
+
+
+def _tells_end(event: AccountingEvent) -> bool:
+    """Return whether a media report tells when the media ended."""
+    return event.media_info != NO_MEDIA_END and (event.ended_us is not None or told_ms(event) is not None)
+
+
+def _updates(group: Iterable[AccountingEvent]) -> list[AccountingEvent]:
+    """Return one reporter's words on the media; a repeat without a time of its own is no second stream."""
+    updates: dict[tuple[object, ...], AccountingEvent] = {}
+    for event in group:
+        updates.setdefault(content(event) if event.timed else content(event)[2:], event)
+    return list(updates.values())
+
+
+def _ended_by_media(
+    answered_us: int, answer: AccountingEvent, updates: Sequence[AccountingEvent], last: AccountingEvent
+) -> End | None:
+    """Return the end at the last instant that one reporter dates, else by the sum of the durations it tells."""
+    instants = [event.ended_us for event in updates if event.ended_us is not None]
+    lasted_us = max(instants) - answered_us if instants else sum(told_ms(event) or 0 for event in updates) * 1000
+    if _absurd(lasted_us):
+        return None
+    end = _ended(answered_us, max(0, lasted_us), "media", "system", last)
+    is_mixed = instants and reporter(last) != reporter(answer)
+    return end._replace(flags=("two_clocks",)) if is_mixed else end
 
 
 def _reboot_end(dialog: Dialog, reboots: Sequence[int], limits: PairingLimits) -> End | None:

@@ -25,6 +25,7 @@ class PairingLimits(NamedTuple):
     stop_grace_us: int = 300 * SECOND_US
     media_grace_us: int = 60 * SECOND_US
     reuse_gap_us: int = 60 * SECOND_US
+    media_gap_us: int = 120 * SECOND_US  # 0: a BYE counts, however long the media were dead
 
 
 class Evidence(NamedTuple):

@@ -87,6 +87,7 @@ class Pipeline:
             stop_grace_us=pairing.stop_grace_s * 1_000_000,
             media_grace_us=pairing.media_grace_s * 1_000_000,
             reuse_gap_us=pairing.reuse_gap_s * 1_000_000,
+            media_gap_us=pairing.media_gap_s * 1_000_000,
         )
         self._charging = Charging(self._reader, settings.directions, actor)
 

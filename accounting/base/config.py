@@ -69,6 +69,7 @@ class PairingSettings(Section):
     stop_grace_s: Seconds = 300
     media_grace_s: Seconds = 60
     reuse_gap_s: Seconds = 60
+    media_gap_s: Seconds = 120  # 0: off
 
 
 class DirectionSettings(Section):
