@@ -17,7 +17,7 @@ from accounting.base.errors import TollbookError
 from accounting.base.log import configure
 from accounting.db.engine import SchemaState, as_problem, open_database
 from accounting.supervisor import Child, supervise, tollbook_command
-from cdr.pipeline import LEASE, LEASE_WAIT_S, Pipeline
+from cdr.lease import LEASE, LEASE_WAIT_S
 
 NIGHTLY_INTERVAL_S = 60
 
@@ -50,6 +50,7 @@ def schedule(config: ConfigOption = None) -> None:
     Example: tollbook schedule --config /etc/tollbook/tollbook.toml
     """
     # late: what other commands need not load
+    from cdr.pipeline import Pipeline
     from cdr.scheduler import Job, run_jobs
     from reports.nightly import nightly_job
 

@@ -1,7 +1,7 @@
 """Commands on one CDR: show where its figures come from, close it by hand."""
 
 import json as jsonlib
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -14,11 +14,10 @@ from accounting.base.money import format_micros
 from accounting.db.engine import Database, open_database
 from accounting.event import AccountingEvent, Source, unpack_ref
 from accounting.journal import JournalWriter, register_source
-from cdr.evidence import EvidenceReader
-from cdr.pipeline import LEASE, LEASE_WAIT_S, Pipeline
-from cdr.settle import CdrRow, unpack_refs
-from cdr.store import calls
-from cdr.store.exceptions import load_overrides
+from cdr.lease import LEASE, LEASE_WAIT_S
+
+if TYPE_CHECKING:
+    from cdr.settle import CdrRow  # it brings numpy and the pipeline, imported where they are used
 
 cdr_app = typer.Typer(no_args_is_help=True, help="One CDR: explain it, close it by hand.")
 
@@ -48,6 +47,11 @@ def show(
 
 
 def _explain(database: Database, cdr_id: int) -> dict[str, list[dict[str, Any]]]:
+    from cdr.evidence import EvidenceReader
+    from cdr.settle import unpack_refs
+    from cdr.store import calls
+    from cdr.store.exceptions import load_overrides
+
     with database.read() as conn:
         revisions = calls.revisions(conn, cdr_id)
         if not revisions:
@@ -64,7 +68,7 @@ def _explain(database: Database, cdr_id: int) -> dict[str, list[dict[str, Any]]]
     }
 
 
-def _revision(row: CdrRow) -> dict[str, Any]:
+def _revision(row: "CdrRow") -> dict[str, Any]:
     told = row._asdict()
     for hidden in ("call_hash", "digest", "events", "superseded_at", "call_key"):
         del told[hidden]
@@ -105,6 +109,9 @@ def close(
 
     Example: tollbook cdr close 4294967297 --ended-at 2026-11-24T07:09:43Z --reason "customer's own CDR"
     """
+    from cdr.pipeline import Pipeline
+    from cdr.store import calls
+
     ended = clock.parse_instant(ended_at)
     if not reason.strip():
         raise TollbookError("--reason must say why")
@@ -130,6 +137,8 @@ def close(
 
 
 def _correction(database: Database, cdr_id: int, ended: Any, reason: str) -> bytes:
+    from cdr.store import calls
+
     with database.read() as conn:
         row = calls.load_latest(conn, [cdr_id]).get(cdr_id)
     if row is None:

@@ -10,10 +10,8 @@ from accounting.base.config import Settings, load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.log import configure
 from accounting.db.engine import Database, open_database
-from cdr import retry as retries
-from cdr.pipeline import LEASE, LEASE_WAIT_S
+from cdr.lease import LEASE, LEASE_WAIT_S
 from cdr.store import exceptions as store
-from cdr.store.calls import load_latest
 
 exceptions_app = typer.Typer(no_args_is_help=True, help="Calls and events that need a person.")
 quarantine_app = typer.Typer(no_args_is_help=True, help="Reports that could not be translated.")
@@ -82,6 +80,8 @@ def retry_exceptions(ids: IdsArgument = None, json: JsonOption = False, config: 
 
     Example: tollbook exceptions retry 4294967301
     """
+    from cdr import retry as retries  # late, here and below: it brings the pipeline
+
     database, settings = _database(config)
     with database, database.lease(LEASE, LEASE_WAIT_S):
         listed = {row["id"]: row for row in _exceptions(database, dismissed=bool(ids))}
@@ -102,6 +102,8 @@ def dismiss_exceptions(
 
     Example: tollbook exceptions dismiss 4294967301
     """
+    from cdr.store.calls import load_latest
+
     with _database(config)[0] as database:
         listed = {row["id"]: row for row in _exceptions(database, dismissed=True)}
         chosen = _chosen(ids, listed)
@@ -145,6 +147,8 @@ def retry_quarantine(ids: IdsArgument = None, json: JsonOption = False, config: 
 
     Example: tollbook quarantine retry
     """
+    from cdr import retry as retries
+
     database, settings = _database(config)
     with database, database.lease(LEASE, LEASE_WAIT_S):
         with database.read() as conn:

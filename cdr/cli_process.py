@@ -11,10 +11,8 @@ from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.log import configure
 from accounting.db.engine import open_database
-from cdr.pipeline import LEASE, LEASE_WAIT_S, Pipeline
-from cdr.rerate import rerate as rerate_calls
+from cdr.lease import LEASE, LEASE_WAIT_S
 from cdr.store.accounts import require_account
-from cdr.verify import verify as verify_database
 
 app = typer.Typer()
 
@@ -32,6 +30,8 @@ def process(
 
     Example: tollbook process --now 2026-11-26T00:00:00Z
     """
+    from cdr.pipeline import Pipeline  # late, here and below: other commands need not load it
+
     at_us = clock.to_us(clock.parse_instant(now)) if now is not None else None
     settings = load_settings(config)
     configure(settings.log.format == "json", settings.log.level)
@@ -74,6 +74,8 @@ def rerate(
 
     Example: tollbook rerate --account acme --from 2026-11-01T00:00:00Z --dry-run
     """
+    from cdr.rerate import rerate as rerate_calls
+
     start = clock.parse_instant(since) if since else None
     end = clock.parse_instant(until) if until else None
     if start and end and start >= end:
@@ -99,6 +101,8 @@ def verify(json: JsonOption = False, config: ConfigOption = None) -> None:
 
     Example: tollbook verify
     """
+    from cdr.verify import verify as verify_database
+
     settings = load_settings(config)
     with open_database(settings.database.url) as database:
         found = verify_database(database)

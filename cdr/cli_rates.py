@@ -3,7 +3,7 @@
 import hashlib
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 from zoneinfo import ZoneInfo
 
 import typer
@@ -16,11 +16,12 @@ from accounting.base.errors import TollbookError
 from accounting.base.money import check_currency, format_micros
 from accounting.db.engine import open_database
 from accounting.event import Source
-from cdr.rating.book import NO_DECK, NO_RATE, NOT_A_NUMBER, PRICE_TOO_LARGE, RateBook, Rated, RateRequest, rate_calls
 from cdr.rating.deck import describe_mistakes, parse_deck
-from cdr.rating.numbers import to_e164
-from cdr.rating.price import DECIMALS_MAX, Rounding
+from cdr.rating.terms import DECIMALS_MAX, NO_DECK, NO_RATE, NOT_A_NUMBER, PRICE_TOO_LARGE, Rounding
 from cdr.store import accounts, decks
+
+if TYPE_CHECKING:
+    from cdr.rating.book import RateBook, Rated  # numpy, imported where it is used: most commands do without
 
 app = typer.Typer(no_args_is_help=True, help="Rate decks: load them, list them, ask what a call would cost.")
 
@@ -117,6 +118,8 @@ def price(
 
     Example: tollbook rates test +4915112345678 --deck retail --at 2026-12-01T09:00:00Z --duration 61
     """
+    from cdr.rating.book import RateRequest, rate_calls
+
     if sum(name is not None for name in (deck, account, carrier)) != 1:
         raise typer.BadParameter("name one of --deck, --account and --carrier")
     answered = clock.now_us() if at is None else clock.to_us(clock.parse_instant(at))
@@ -156,6 +159,8 @@ def _zone(name: str) -> str:
 
 
 def _number(text: str) -> str:
+    from cdr.rating.numbers import to_e164
+
     called = to_e164(text, OPERATOR) or to_e164(f"+{text}", OPERATOR)
     if not called:
         raise TollbookError(f"{text!r} is not a number; write it like +4930123456")
@@ -189,7 +194,7 @@ def _listed(deck: decks.DeckRow, version: decks.VersionRow, rates: int) -> dict[
     }
 
 
-def _told(conn: Connection, book: RateBook, rated: Rated) -> dict[str, Any]:
+def _told(conn: Connection, book: "RateBook", rated: "Rated") -> dict[str, Any]:
     version = next(c.version for c in book.versions if c.version.id == rated.deck_version_id)
     return {
         "deck": version.deck,

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from typing import NamedTuple
 
 from sqlalchemy import Connection
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
 
 from accounting.base import clock
 from accounting.base.config import Settings
@@ -33,10 +33,9 @@ from cdr.pairing import PairingLimits, pair_group
 from cdr.plan import Plan, set_aside_row
 from cdr.store import batches, calls, exceptions
 
-LEASE = "pipeline"
-LEASE_WAIT_S = 60
 TRIES_MAX = 5
 SWEEP_MAX = 20_000
+NOT_OF_DATA = (batches.OvertakenError, MemoryError, OSError, ImportError)
 NO_CALL = (EventKind.OTHER, EventKind.NAS_ON, EventKind.NAS_OFF)
 
 log = get_logger(__name__)
@@ -92,36 +91,38 @@ class Pipeline:
         self._charging = Charging(self._reader, settings.directions, actor)
 
     def run(self, now_us: Callable[[], int], *, stop: Callable[[], bool] = lambda: False) -> Counter[str]:
-        """Process all that the journal holds and all open calls that are due; return the sums of the batches' counts.
+        """Process what the journal holds, then all open calls that are due; return the sums of the batches' counts.
 
-        now_us gives the clock of grace times and ages. The caller holds the lease.
+        It ends when it has caught up, however fast reports keep coming. now_us gives the clock of grace times and ages.
+        The caller holds the lease.
         """
         done: Counter[str] = Counter()
         while not stop():
-            some = self.step(now_us())
-            if some is None:
+            rows = self._read()
+            if rows:
+                done.update(self.carry_out(Work(rows), now_us()))
+            if len(rows) < self._batch_max:
                 break
-            done.update(some)
+        while not stop():
+            now = now_us()
+            with self._database.read() as conn:
+                due = calls.due_groups(conn, now, SWEEP_MAX)
+            if not due:
+                break
+            done.update(self.carry_out(Work(groups=tuple(due.items())), now))
         return done
 
-    def step(self, now_us: int) -> Counter[str] | None:
-        """Make one batch; return its counts, or None if there is nothing to do."""
+    def _read(self) -> tuple[JournalRow, ...]:
         with self._database.read() as conn:
             offsets = batches.load_offsets(conn)
-            rows = self._reader.read_after(offsets, self._batch_max)
-            due = {} if rows else calls.due_groups(conn, now_us, SWEEP_MAX)
-        if not rows and not due:
-            return None
-        return self.carry_out(Work(tuple(rows), tuple(due.items())), now_us)
+        return tuple(self._reader.read_after(offsets, self._batch_max))
 
     def carry_out(self, work: Work, now_us: int) -> Counter[str]:
         """Commit this work; what cannot be made is found by halving and set aside, so that the rest goes on."""
         try:
-            return self._try(work, now_us)
-        except batches.OvertakenError:
-            raise
+            return self.attempt(work, now_us)
         except Exception as error:
-            if isinstance(error, DBAPIError) and is_unavailable(error):
+            if not _may_be_of_data(error):
                 raise
             if work.size > 1:
                 first, last = work.halves()
@@ -132,7 +133,8 @@ class Pipeline:
             log.error("an event could not be processed and is set aside", error=type(error).__name__)
             return self._set_aside(work, error)
 
-    def _try(self, work: Work, now_us: int) -> Counter[str]:
+    def attempt(self, work: Work, now_us: int) -> Counter[str]:
+        """Commit this work as it is, or raise; what the database asks to be tried again is tried again."""
         for attempt in range(TRIES_MAX):
             try:
                 return self._make_and_commit(work, now_us)
@@ -150,6 +152,8 @@ class Pipeline:
         with _no_garbage_collection(), self._database.read() as conn:
             batch_id = batches.last_batch(conn) + 1
             offsets = batches.load_offsets(conn)
+            if work.origin == "events_read":
+                batches.check_unread(offsets, (row.ref for row in work.rows))
             plan = self.prepare(conn, work, now_us, batch_id)
         return self._commit(plan, work, offsets, batch_id)
 
@@ -250,11 +254,11 @@ class Pipeline:
             batches.insert_batch(conn, batch_id, work.kind, now, plan.counts)
             batches.move_offsets(conn, offsets, plan.offsets)
             batches.insert_reboots(conn, plan.reboots)
-            calls.delete_open(conn, plan.open_gone)
+            batches.check_gone(calls.delete_open(conn, plan.open_gone), plan.open_gone)
             calls.insert_open(conn, plan.open_rows)
-            exceptions.delete_exceptions(conn, plan.exceptions_gone)
+            batches.check_gone(exceptions.delete_exceptions(conn, plan.exceptions_gone), plan.exceptions_gone)
             exceptions.insert_exceptions(conn, plan.exception_rows)
-            exceptions.delete_quarantined(conn, plan.quarantine_gone)
+            batches.check_gone(exceptions.delete_quarantined(conn, plan.quarantine_gone), plan.quarantine_gone)
             exceptions.insert_quarantined(conn, plan.quarantine_rows)
             calls.set_evidence(conn, plan.evidence)
             calls.supersede(conn, plan.superseded, now)
@@ -302,6 +306,13 @@ class Pipeline:
         if not plan.exception_rows:
             raise error
         return self._commit(plan, work, offsets, batch_id)
+
+
+def _may_be_of_data(error: Exception) -> bool:
+    """Return whether a record may have caused this, not the machine, the database or another process."""
+    if isinstance(error, DBAPIError):
+        return not is_unavailable(error)
+    return isinstance(error, StatementError) or not isinstance(error, (*NOT_OF_DATA, SQLAlchemyError))
 
 
 @contextmanager

@@ -14,54 +14,24 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from cdr.rating.prefixes import PREFIX_DIGITS_MAX, Segments, build_segments, encode_numbers, find_owners
-from cdr.rating.price import NO_LIMIT, Rounding, Tariff, TariffColumns, price_calls
+from cdr.rating.prefixes import Segments, build_segments, encode_numbers, find_owners
+from cdr.rating.price import NO_LIMIT, TariffColumns, price_calls
+from cdr.rating.terms import (
+    NO_DECK,
+    NO_RATE,
+    NOT_A_NUMBER,
+    PREFIX_DIGITS_MAX,
+    PRICE_TOO_LARGE,
+    Assignment,
+    DeckVersion,
+    Rate,
+)
 
 ALWAYS = -(2**63)  # an open beginning
 FOREVER = 2**63 - 1  # an open end
 DURATION_MS_MAX = 2**53  # of a call; anything longer is a bug upstream
 
-NO_DECK = "no_deck"  # no deck is assigned to the account at the answer time
-NOT_A_NUMBER = "not_a_number"
-NO_RATE = "no_rate"  # none of the account's decks has a rate in force for the number
-PRICE_TOO_LARGE = "price_too_large"  # does not fit 64 bits of micros
-
 Ints = NDArray[np.int64]
-
-
-class Rate(NamedTuple):
-    """One line of a deck. `from_us` and `to_us` are epoch microseconds, None where open."""
-
-    id: int
-    prefix: str
-    destination: str
-    tariff: Tariff
-    from_us: int | None = None
-    to_us: int | None = None
-    line: int = 0
-
-
-class DeckVersion(NamedTuple):
-    """One loading of a deck; `from_us` None: always."""
-
-    id: int
-    deck_id: int
-    deck: str
-    version: int
-    currency: str
-    decimals: int = 4
-    rounding: Rounding = Rounding.HALF_UP
-    from_us: int | None = None
-
-
-class Assignment(NamedTuple):
-    """A deck that rates an account's calls (customer or carrier alike) while it is valid."""
-
-    id: int
-    account_id: int
-    deck_id: int
-    from_us: int | None = None
-    to_us: int | None = None
 
 
 class RateRequest(NamedTuple):

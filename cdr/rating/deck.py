@@ -15,9 +15,7 @@ from zoneinfo import ZoneInfo
 from accounting.base.clock import from_us, iso_ms, parse_instant, to_us
 from accounting.base.errors import TollbookError
 from accounting.base.money import parse_nanos
-from cdr.rating.book import Rate
-from cdr.rating.prefixes import PREFIX_DIGITS_MAX
-from cdr.rating.price import Tariff
+from cdr.rating.terms import PREFIX_DIGITS_MAX, Rate, Tariff
 
 FILE_BYTES_MAX = 256 * 1024 * 1024
 RATES_MAX = 2_000_000

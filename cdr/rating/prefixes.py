@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-PREFIX_DIGITS_MAX = 18  # 11**18 < 2**63
+from cdr.rating.terms import PREFIX_DIGITS_MAX
 
 _BASE = 11
 _PLUS = ord("+")

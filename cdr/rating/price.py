@@ -4,38 +4,19 @@ It does not choose the rate, and it never meets a float: the vectorised way fall
 64 bits could overflow.
 """
 
-from enum import StrEnum
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-DECIMALS_MAX = 6  # amounts are micros
+from cdr.rating.terms import DECIMALS_MAX, Rounding, Tariff
+
 AMOUNT_MICROS_MAX = 2**63 - 1
 NO_LIMIT = -1  # of max_price_nanos in columns
 
 _SAFE = 2.0**62  # a float estimate below this is an exact int64 product
 
 Ints = NDArray[np.int64]
-
-
-class Rounding(StrEnum):
-    UP = "up"
-    HALF_UP = "half-up"
-    HALF_EVEN = "half-even"
-    DOWN = "down"
-
-
-class Tariff(NamedTuple):
-    """The figures of one rate. Money in nanos, `rate_nanos` per minute; durations in whole seconds."""
-
-    rate_nanos: int
-    connect_fee_nanos: int = 0
-    initial_s: int = 1
-    increment_s: int = 1
-    minimum_s: int = 0
-    grace_s: int = 0
-    max_price_nanos: int | None = None
 
 
 class TariffColumns(NamedTuple):

@@ -6,7 +6,7 @@ A version is never changed once it is loaded; what is newer is a version of its 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, Select, func, insert, select, true
@@ -14,9 +14,11 @@ from sqlalchemy import Connection, Engine, Select, func, insert, select, true
 from accounting.base.clock import from_us, iso_ms, to_us
 from accounting.base.errors import TollbookError
 from accounting.db.bulk import insert_rows
-from cdr.rating.book import Assignment, CompiledVersion, DeckVersion, Rate, RateBook, build_book, compile_version
-from cdr.rating.price import Rounding, Tariff
+from cdr.rating.terms import Assignment, DeckVersion, Rate, Rounding, Tariff
 from cdr.store.tables import account_deck, deck, deck_version, rate
+
+if TYPE_CHECKING:
+    from cdr.rating.book import CompiledVersion, RateBook  # numpy, which commands that load no book can do without
 
 
 class DeckRow(NamedTuple):
@@ -68,8 +70,8 @@ class _Known:
     """What this process last read of one database."""
 
     fingerprint: tuple[Any, ...] = ()
-    book: RateBook | None = None
-    compiled: dict[tuple[int, datetime, str], CompiledVersion] = field(default_factory=dict)
+    book: "RateBook | None" = None
+    compiled: "dict[tuple[int, datetime, str], CompiledVersion]" = field(default_factory=dict)
 
 
 _known: "WeakKeyDictionary[Engine, _Known]" = WeakKeyDictionary()
@@ -200,11 +202,13 @@ def assignments_of(conn: Connection, account_id: int) -> list[Assignment]:
 # ---- the book ---------------------------------------------------------------------------------------------------
 
 
-def load_book(conn: Connection) -> RateBook:
+def load_book(conn: Connection) -> "RateBook":
     """Return the decks that are assigned; one small query if nothing changed since this process last asked.
 
     A version is read and compiled once per process: 50,000 rates took 0.6 s on SQLite, 0.9 s on MariaDB.
     """
+    from cdr.rating.book import build_book
+
     known = _known.setdefault(conn.engine, _Known())
     fingerprint = _fingerprint(conn)
     if known.book is None or known.fingerprint != fingerprint:
@@ -215,8 +219,10 @@ def load_book(conn: Connection) -> RateBook:
     return known.book
 
 
-def load_deck_book(conn: Connection, deck_id: int, account_id: int) -> RateBook:
+def load_deck_book(conn: Connection, deck_id: int, account_id: int) -> "RateBook":
     """Return a book in which one deck alone rates one account, always."""
+    from cdr.rating.book import build_book
+
     known = _known.setdefault(conn.engine, _Known())
     return build_book(_compiled(conn, known, {deck_id}), [Assignment(0, account_id, deck_id)])
 
@@ -239,8 +245,10 @@ def line_of(conn: Connection, rate_id: int) -> int:
     return int(conn.execute(select(rate.c.line).where(rate.c.id == rate_id)).scalar_one())
 
 
-def _compiled(conn: Connection, known: _Known, deck_ids: set[int]) -> list[CompiledVersion]:
+def _compiled(conn: Connection, known: _Known, deck_ids: set[int]) -> "list[CompiledVersion]":
     """Return all versions of these decks, compiling what this process has not seen yet."""
+    from cdr.rating.book import compile_version
+
     decks = {row.id: row for row in list_decks(conn)}
     rows = [VersionRow(*row) for row in conn.execute(_versions().order_by(deck_version.c.id))]
     compiled = []

@@ -82,3 +82,12 @@ def _open_files(pid: int) -> set[Path]:
         with suppress(FileNotFoundError):  # closed meanwhile
             found.add(descriptor.readlink())
     return found
+
+
+def test_the_front_door_brings_only_what_every_command_needs(tmp_path: Path) -> None:
+    heavy = {"alembic", "apscheduler", "numpy", "pandas", "phonenumbers", "pyarrow"}
+    script = f"import sys, tollbook; print(sorted({heavy} & sys.modules.keys()))"
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=Path(__file__).parents[2], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
