@@ -1,13 +1,13 @@
 """Tables journal_offset, batch and nas_reboot: how far the journal has been read, and what became of its events."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Sized
 from datetime import datetime
 
 from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accounting.base.errors import TollbookError
-from accounting.event import AccountingEvent
+from accounting.event import AccountingEvent, unpack_ref
 from cdr.store.tables import batch, journal_offset, nas_reboot
 
 COUNTS = (
@@ -43,6 +43,22 @@ def insert_batch(conn: Connection, batch_id: int, kind: str, at: datetime, count
 
 def _overtaken(batch_id: int) -> str:
     return f"batch {batch_id} was committed by another process; nothing was written, try again"
+
+
+def check_unread(offsets: Mapping[int, int], refs: Iterable[int]) -> None:
+    """Raise OvertakenError unless all these journal positions lie behind the offsets: they were read without a lock."""
+    first: dict[int, int] = {}
+    for writer, seq in map(unpack_ref, refs):
+        first[writer] = min(seq, first.get(writer, seq))
+    for writer, seq in sorted(first.items()):
+        if seq <= offsets.get(writer, 0):
+            raise OvertakenError(f"writer {writer} was read on by another process; nothing was written, try again")
+
+
+def check_gone(deleted: int, wanted: Sized) -> None:
+    """Raise OvertakenError unless as many rows were deleted as there were to delete."""
+    if deleted != len(wanted):
+        raise OvertakenError(f"another process took {len(wanted) - deleted} rows; nothing was written, try again")
 
 
 def move_offsets(conn: Connection, before: Mapping[int, int], after: Mapping[int, int]) -> None:

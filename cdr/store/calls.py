@@ -95,10 +95,9 @@ def insert_open(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
     insert_rows(conn, open_call, rows)
 
 
-def delete_open(conn: Connection, ids: Sequence[int]) -> None:
-    """Delete open calls that are open no longer, or are written again."""
-    for some in _chunks(ids):
-        conn.execute(delete(open_call).where(open_call.c.id.in_(some)))
+def delete_open(conn: Connection, ids: Sequence[int]) -> int:
+    """Delete open calls that are open no longer, or are written again; return how many there were."""
+    return sum(conn.execute(delete(open_call).where(open_call.c.id.in_(some))).rowcount for some in _chunks(ids))
 
 
 def insert_cdrs(conn: Connection, rows: Sequence[CdrRow]) -> None:

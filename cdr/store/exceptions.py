@@ -17,10 +17,10 @@ def insert_exceptions(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None
     insert_rows(conn, call_exception, rows)
 
 
-def delete_exceptions(conn: Connection, ids: Sequence[int]) -> None:
-    """Delete call exceptions that later evidence has settled, or that are written again."""
-    for some in _chunks(ids):
-        conn.execute(delete(call_exception).where(call_exception.c.id.in_(some)))
+def delete_exceptions(conn: Connection, ids: Sequence[int]) -> int:
+    """Delete call exceptions that later evidence has settled, or that are written again; return how many there were."""
+    gone = (delete(call_exception).where(call_exception.c.id.in_(some)) for some in _chunks(ids))
+    return sum(conn.execute(statement).rowcount for statement in gone)
 
 
 def list_exceptions(conn: Connection, *, dismissed: bool = False) -> Sequence[Row[Any]]:
@@ -65,10 +65,10 @@ def insert_quarantined(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> Non
     insert_rows(conn, quarantine, rows)
 
 
-def delete_quarantined(conn: Connection, refs: Sequence[int]) -> None:
-    """Delete events from quarantine that could be translated after all."""
-    for some in _chunks(refs):
-        conn.execute(delete(quarantine).where(quarantine.c.ref.in_(some)))
+def delete_quarantined(conn: Connection, refs: Sequence[int]) -> int:
+    """Delete events from quarantine that could be translated after all; return how many there were."""
+    gone = (delete(quarantine).where(quarantine.c.ref.in_(some)) for some in _chunks(refs))
+    return sum(conn.execute(statement).rowcount for statement in gone)
 
 
 def list_quarantined(conn: Connection) -> Sequence[Row[Any]]:
