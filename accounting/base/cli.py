@@ -3,6 +3,7 @@
 import getpass
 import io
 import json
+import os
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -75,4 +76,7 @@ def main_error(error: BaseException) -> int:
 
 def actor_name() -> str:
     """Return who is at the keyboard, for the records: the login name."""
-    return getpass.getuser()
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a user id without a name, as containers have
+        return f"uid {os.getuid()}"

@@ -40,10 +40,13 @@ def file_lease(database: Path, name: str, timeout_s: float) -> Iterator[None]:
                 holder = file.read().strip() or "another process"
                 raise LeaseHeld(f"the lease {name!r} of {database} is held by {holder}; {ADVICE}")
             time.sleep(POLL_S)
-        file.seek(0)
-        file.truncate()
-        file.write(f"{socket.gethostname()} pid {os.getpid()}\n")
-        file.flush()
+        try:
+            file.seek(0)
+            file.truncate()
+            file.write(f"{socket.gethostname()} pid {os.getpid()}\n")
+            file.flush()
+        except OSError as error:
+            raise TollbookError(f"{path} cannot be written: {error.strerror}") from error
         try:
             yield
         finally:

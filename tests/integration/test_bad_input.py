@@ -340,6 +340,14 @@ def test_an_empty_database_is_no_problem(
     json.loads(run(*words, "--json").out)
 
 
+def test_a_user_id_without_a_name_can_post_too(sqlite_url: str, tmp_path: Path) -> None:
+    no_names = "import os, pwd; os.environ.clear(); pwd.getpwuid = {}.__getitem__"
+    line = "; ".join([no_names, f"os.environ['TOLLBOOK_DATABASE__URL'] = {sqlite_url!r}"])
+    assert spawn(tmp_path, "account", "add", "acme", "--currency", "EUR", before=line).returncode == 0
+    done = spawn(tmp_path, "account", "topup", "acme", "5", "--reference", "r", before=line)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 # ---- terminals and pipes
 
 
