@@ -41,10 +41,8 @@ def file_lease(database: Path, name: str, timeout_s: float) -> Iterator[None]:
                 raise LeaseHeld(f"the lease {name!r} of {database} is held by {holder}; {ADVICE}")
             time.sleep(POLL_S)
         try:
-            file.seek(0)
-            file.truncate()
-            file.write(f"{socket.gethostname()} pid {os.getpid()}\n")
-            file.flush()
+            os.ftruncate(file.fileno(), 0)
+            os.write(file.fileno(), f"{socket.gethostname()} pid {os.getpid()}\n".encode())  # leaves nothing to flush
         except OSError as error:
             raise TollbookError(f"{path} cannot be written: {error.strerror}") from error
         try:
