@@ -72,7 +72,7 @@ def schedule(config: ConfigOption = None) -> None:
 
 @app.command()
 def serve(config: ConfigOption = None) -> None:
-    """Run receiver and worker as child processes and start again what dies; create the tables of an empty database.
+    """Run receiver, collectors and worker as child processes, start again what dies; make an empty database's tables.
 
     Example: tollbook serve --config /etc/tollbook/tollbook.toml
     """
@@ -83,7 +83,8 @@ def serve(config: ConfigOption = None) -> None:
             database.upgrade()
     open_database(settings.database.url).dispose()
     words = ("--config", str(settings.path)) if settings.path else ()
-    raise typer.Exit(supervise([Child(name, tollbook_command(name, *words)) for name in ("receive", "schedule")]))
+    parts = ("receive", "collect", "schedule") if settings.collectors else ("receive", "schedule")
+    raise typer.Exit(supervise([Child(name, tollbook_command(name, *words)) for name in parts]))
 
 
 def main() -> None:

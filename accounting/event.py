@@ -42,6 +42,9 @@ class Source(NamedTuple):
     country: str = ""  # ISO 3166 alpha-2 of national numbers, "" = numbers must be international
     international_prefix: str = ""
     national_prefix: str = ""
+    timezone: str = ""  # of SQL rows: the proxy host's
+    columns: tuple[str, ...] = ()  # of SQL rows: "caller=src_user" for each name in the settings' `columns`
+    start_on_confirmed: bool = False  # of acc_cdrs: start_time is the answer, not the INVITE
 
 
 class AccountingEvent(NamedTuple):

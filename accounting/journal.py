@@ -17,8 +17,9 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from accounting.base.clock import now_us
 from accounting.base.errors import TollbookError
-from accounting.db.append import Appender, NewRow, open_appender
+from accounting.db.append import Appender, KeptPosition, NewRow, open_appender
 from accounting.db.engine import Database, driver_words
+from accounting.db.tables import collector_position
 from accounting.db.tables import journal as journal_table
 from accounting.db.tables import source as source_table
 from accounting.db.tables import writer as writer_table
@@ -93,17 +94,24 @@ class JournalWriter:
         except self._errors as error:
             raise self._unavailable(error) from error
 
-    def append(self, rows: Sequence[NewRow]) -> list[int]:
+    def append(self, rows: Sequence[NewRow], position: KeptPosition | None = None) -> list[int]:
         """Store rows in one commit and return their refs; when it returns they are on stable storage.
+
+        A collector's position is stored in the same transaction as the rows that it says were read.
 
         JournalUnavailable leaves open whether they were stored. The next append must begin with the same rows: it
         reads how far this writer got, and stores what is missing.
         """
-        if not rows:
+        if not rows and position is None:
             return []
         try:
             if self._appender is None:
                 self._connect()
+            if not rows:
+                assert self._appender is not None
+                assert not self._doubtful, "an append in doubt was not repeated"
+                self._appender.insert(self._writer, self._seq + 1, (), position)
+                return []
             stored = self._stored_of_doubtful() if self._doubtful else 0
             assert list(rows[:stored]) == list(self._doubtful[:stored]), "an append in doubt was not repeated"
             day = rows[0][0] // DAY_US
@@ -112,7 +120,8 @@ class JournalWriter:
             self._doubtful = rows
             assert self._appender is not None
             if stored < len(rows):
-                self._appender.insert(self._writer, self._seq + stored + 1, rows[stored:] if stored else rows)
+                left = rows[stored:] if stored else rows
+                self._appender.insert(self._writer, self._seq + stored + 1, left, position)
         except self._errors as error:
             raise self._unavailable(error) from error
         self._doubtful = ()
@@ -180,6 +189,13 @@ def load_sources(conn: Connection) -> dict[int, Source]:
     """Return all source versions by id."""
     found = conn.execute(select(source_table.c.id, source_table.c.settings))
     return {number: _source(number, settings) for number, settings in found}
+
+
+def load_positions(conn: Connection, collector: str) -> dict[str, str]:
+    """Return how far a collector has read, by table, as accounting.collecting.position writes it."""
+    c = collector_position.c
+    found = conn.execute(select(c.table_name, c.position).where(c.collector == collector))
+    return {row.table_name: row.position for row in found}
 
 
 def ends(conn: Connection) -> dict[int, int]:

@@ -25,6 +25,7 @@ from cdr.settle import (
     charge_rows,
     difference,
     judge,
+    same_charges,
     same_figures,
     voided,
 )
@@ -56,9 +57,15 @@ class Charging:
             place = Place(closing.id, closing.replaces + 1, batch_id, key_hash(closing.call.key), now)
             row = cdr_row(place, closing.call, decision, verdict)
             old = latest.get(closing.id)
-            if closing.only_if_figures_differ and old is not None and same_figures(old, row):
+            charged = live.get(closing.id, [])
+            if (
+                closing.only_if_figures_differ
+                and old is not None
+                and same_figures(old, row)
+                and same_charges(charged, verdict.charges, row.answered_at)
+            ):
                 continue
-            self._add(plan, place, row, live.get(closing.id, []), verdict, directory)
+            self._add(plan, place, row, charged, verdict, directory)
         for cdr_id, revision in plan.voids:
             old = latest[cdr_id]
             place = Place(cdr_id, revision + 1, batch_id, old.call_hash, now)

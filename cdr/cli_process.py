@@ -56,7 +56,8 @@ def _sentence(done: Counter[str]) -> str:
 @app.command()
 def rerate(
     account: Annotated[
-        str | None, typer.Option("--account", metavar="NAME", help="Only calls that are or become this account's.")
+        str | None,
+        typer.Option("--account", metavar="NAME", help="Only this account's calls, and nobody's that become its."),
     ] = None,
     since: Annotated[
         str | None, typer.Option("--from", metavar="ISO", help="Only calls that ended at or after this instant.")
@@ -91,8 +92,10 @@ def rerate(
             result = rerate_calls(database, settings, account_id, start, end, dry_run=dry_run)
     if json:
         as_json(result.as_dict())
-        return
-    typer.echo(result.sentence(dry_run))
+    else:
+        typer.echo(result.sentence(dry_run))
+    if result.failed:
+        raise TollbookError(f"{result.failed} calls could not be rated again and are as they were; the log names them")
 
 
 @app.command()

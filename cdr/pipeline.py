@@ -6,7 +6,7 @@ A batch commits wholly or not at all, together with the offsets it has read up t
 import gc
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import NamedTuple
 
@@ -27,10 +27,12 @@ from accounting.db.engine import Database
 from accounting.db.failures import is_transient, is_unavailable
 from accounting.event import AccountingEvent, EventKind, group_key, key_hash, unpack_ref
 from accounting.journal import JournalRow
+from cdr.call import PairedGroup
 from cdr.charging import Charging
 from cdr.evidence import EvidenceReader
 from cdr.pairing import PairingLimits, pair_group
 from cdr.plan import Plan, set_aside_row
+from cdr.reconcile import Stored
 from cdr.store import batches, calls, exceptions
 
 TRIES_MAX = 5
@@ -122,7 +124,7 @@ class Pipeline:
         try:
             return self.attempt(work, now_us)
         except Exception as error:
-            if not _may_be_of_data(error):
+            if not may_be_of_data(error):
                 raise
             if work.size > 1:
                 first, last = work.halves()
@@ -179,19 +181,50 @@ class Pipeline:
 
         arrived, keys = self._sort(conn, plan, events, dict(work.groups))
         stored = calls.load_stored(conn, keys)
-        known = self._known(conn, [s.refs for group in stored.values() for s in group])
+        known, moved = self._known(conn, stored)
+        if moved:
+            more = {key: key_hash(key) for _, key in moved if key not in keys}
+            keys |= more
+            stored |= calls.load_stored(conn, more)
+            known |= self._known(conn, {key: stored[key] for key in more if key in stored})[0]
         reboots = self._reboots(conn, plan, arrived, known)
-        for key in keys:
-            group = stored.get(key, [])
-            new = arrived.get(key, [])
-            old = [known[ref] for s in group for ref in s.refs]
-            if not (new or old):
-                continue
-            evidence = old + new
-            nas = evidence[0].nas if evidence[0].is_session else ""
-            paired = pair_group(evidence, now_us=now_us, reboots=reboots.get(nas, ()), limits=self._limits)
-            plan.add_group(group, len(new), paired, now)
+        for bundle in _bundles(keys, moved):
+            group = [s for key in bundle for s in stored.get(key, ())]
+            evidence = [known[ref] for s in group for ref in s.refs]
+            others = [event for event in evidence if event.kind in NO_CALL] if moved else []
+            if others:  # read with today's settings they are of no call
+                plan.counts["events_other"] += len(others)
+                plan.reboots += [event for event in others if event.kind is not EventKind.OTHER]
+                evidence = [event for event in evidence if event.kind not in NO_CALL]
+            new = [event for key in bundle for event in arrived.get(key, ())]
+            paired = self._paired(evidence + new, len(bundle) > 1, reboots, now_us)
+            plan.add_group(group, len(new), len(others), paired, now)
         return plan
+
+    def _paired(
+        self, evidence: Sequence[AccountingEvent], is_mixed: bool, reboots: Mapping[str, Sequence[int]], now_us: int
+    ) -> PairedGroup:
+        """Return the calls of all this evidence; is_mixed: of more than one group."""
+        by_key: dict[str, Sequence[AccountingEvent]] = {}
+        if is_mixed:
+            for event in evidence:
+                by_key[group_key(event)] = [*by_key.get(group_key(event), ()), event]
+        elif evidence:
+            by_key[""] = evidence
+        groups = [
+            pair_group(
+                some,
+                now_us=now_us,
+                reboots=reboots.get(some[0].nas, ()) if some[0].is_session else (),
+                limits=self._limits,
+            )
+            for some in by_key.values()
+        ]
+        if len(groups) == 1:
+            return groups[0]
+        return PairedGroup(
+            tuple(call for one in groups for call in one.calls), tuple(ref for one in groups for ref in one.duplicates)
+        )
 
     def _sort(
         self, conn: Connection, plan: Plan, events: Sequence[AccountingEvent], keys: dict[str, int]
@@ -214,16 +247,30 @@ class Pipeline:
             keys |= calls.groups_of_nas(conn, names, since, clock.from_us(max(times)))
         return arrived, keys
 
-    def _known(self, conn: Connection, owned: Collection[Sequence[int]]) -> dict[int, AccountingEvent]:
-        refs = [ref for some in owned for ref in some]
-        if not refs:
-            return {}
-        rows = self._reader.fetch(refs)
-        events, unread = self._reader.translate(rows, exceptions.load_overrides(conn, refs))
-        if unread or len(events) != len(refs):
-            lost = sorted(set(refs) - {event.ref for event in events})[:3]
+    def _known(
+        self, conn: Connection, stored: Mapping[str, Sequence[Stored]]
+    ) -> tuple[dict[int, AccountingEvent], list[tuple[str, str]]]:
+        """Return the stored groups' events by position, and (old key, new key) where a retry reads one differently.
+
+        The new key of an event that is of no call is its old one.
+        """
+        key_of = {ref: key for key, group in stored.items() for s in group for ref in s.refs}
+        if not key_of:
+            return {}, []
+        overrides = exceptions.load_overrides(conn, key_of)
+        events, unread = self._reader.translate(self._reader.fetch(list(key_of)), overrides)
+        if unread or len(events) != len(key_of):
+            lost = sorted(key_of.keys() - {event.ref for event in events})[:3]
             raise LookupError(f"evidence is missing from the journal or can no longer be read: {lost}")
-        return {event.ref: event for event in events}
+        known = {event.ref: event for event in events}
+        moved = []
+        for ref in overrides:
+            event, key = known[ref], key_of[ref]
+            if event.kind in NO_CALL:
+                moved.append((key, key))
+            elif group_key(event) != key:
+                moved.append((key, group_key(event)))
+        return known, moved
 
     def _reboots(
         self,
@@ -308,7 +355,17 @@ class Pipeline:
         return self._commit(plan, work, offsets, batch_id)
 
 
-def _may_be_of_data(error: Exception) -> bool:
+def _bundles(keys: Iterable[str], moved: Iterable[tuple[str, str]]) -> Iterable[Sequence[str]]:
+    """Return the groups to look at, those that share events in one."""
+    home: dict[str, list[str]] = {key: [key] for key in keys}
+    for old, new in moved:
+        if home[old] is not home[new]:
+            home[old] += home[new]
+            home |= dict.fromkeys(home[new], home[old])
+    return {id(bundle): bundle for bundle in home.values()}.values()
+
+
+def may_be_of_data(error: Exception) -> bool:
     """Return whether a record may have caused this, not the machine, the database or another process."""
     if isinstance(error, DBAPIError):
         return not is_unavailable(error)

@@ -46,9 +46,11 @@ class Plan:
     cdr_rows: list[CdrRow] = field(default_factory=list)
     charge_rows: list[ChargeRow] = field(default_factory=list)
 
-    def add_group(self, stored: Sequence[Stored], arrived: int, paired: PairedGroup, now: datetime) -> None:
-        """Add what changes for one group, of which `arrived` events are new."""
-        before = sum(len(s.refs) for s in stored) + arrived
+    def add_group(
+        self, stored: Sequence[Stored], arrived: int, others: int, paired: PairedGroup, now: datetime
+    ) -> None:
+        """Add what changes for one group: `arrived` events are new, `others` turned out to be of no call."""
+        before = sum(len(s.refs) for s in stored) + arrived - others
         for s in stored:
             self.counts["events_open"] -= len(s.open_refs or ())
             self.counts["events_exception"] -= len(s.exception_refs or ())
@@ -95,7 +97,7 @@ class Plan:
         self.counts["events_open"] += len(call.events)
         if old and old.cdr_refs:  # a failed call that went on: its CDR stands until the call ends
             self.evidence.append((call_id, old.cdr_revision, 0, ()))
-        if old and old.open_refs == call.events and old.open_due_us == call.due_us:
+        if old and (old.key, old.open_refs, old.open_due_us) == (call.key, call.events, call.due_us):
             return
         if old and old.open_refs is not None:
             self.open_gone.append(call_id)
@@ -103,7 +105,7 @@ class Plan:
 
     def _add_exception(self, call_id: int, old: Stored | None, call: Call, now: datetime) -> None:
         self.counts["events_exception"] += len(call.events)
-        if old and old.exception_refs == call.events and old.exception_reason == call.reason:
+        if old and (old.key, old.exception_refs, old.exception_reason) == (call.key, call.events, call.reason):
             return
         if old and old.exception_refs is not None:
             self.exceptions_gone.append(call_id)

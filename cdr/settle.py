@@ -3,6 +3,7 @@
 Pure. It neither looks anything up nor writes; it does not know ledger entries.
 """
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from hashlib import blake2b
@@ -153,8 +154,12 @@ _EVIDENCE = tuple(i for i, name in enumerate(Call._fields) if name not in NOT_EV
 
 
 def digest(call: Call) -> int:
-    """Return a signed 8-byte digest of all that a CDR shows of the call; equal digests need no new revision."""
-    said = repr([call[i] for i in _EVIDENCE]).encode()
+    """Return a signed 8-byte digest of all that a CDR shows of the call; equal digests need no new revision.
+
+    The time of its last report is shown only where nothing tells the end.
+    """
+    shown = call if call.ended_us is None else call._replace(reported_us=0)
+    said = repr([shown[i] for i in _EVIDENCE]).encode()
     return int.from_bytes(blake2b(said, digest_size=8).digest(), "big", signed=True)
 
 
@@ -341,6 +346,12 @@ def voided(row: CdrRow, place: Place) -> CdrRow:
 def same_figures(old: CdrRow, new: CdrRow) -> bool:
     """Return whether a fresh rating shows what the stored CDR shows, bookkeeping aside."""
     return all(a == b for name, a, b in zip(CdrRow._fields, old, new, strict=True) if name not in BOOKKEEPING)
+
+
+def same_charges(live: Iterable[LiveCharge], wanted: Iterable[Charge], service_at: datetime | None) -> bool:
+    """Return whether the stored charges are what a fresh rating asks for, be it from another version of the deck."""
+    stored = Counter((old.service_at, old.charge._replace(deck_version_id=0, rate_id=0)) for old in live)
+    return stored == Counter((service_at, charge._replace(deck_version_id=0, rate_id=0)) for charge in wanted)
 
 
 def instant(us: int | None) -> datetime | None:

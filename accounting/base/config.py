@@ -5,7 +5,7 @@ All mistakes are told at once, each with its file or variable and its key; a val
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
@@ -33,6 +33,7 @@ Digits = Annotated[str, Field(pattern=r"^[0-9]{0,8}$")]
 Name = Annotated[str, Field(min_length=1, max_length=255, pattern=r"^\S(.*\S)?$")]
 DatabaseUrl = Annotated[str, BeforeValidator(checks.database_url)]
 Column = Annotated[str, BeforeValidator(checks.column_name)]
+ColumnOf = Annotated[str, BeforeValidator(checks.column_of)]
 Whole = Annotated[int, BeforeValidator(checks.whole_number)]
 Seconds = Annotated[Whole, Field(ge=0, le=366 * 86400)]
 
@@ -137,7 +138,11 @@ class CollectorSettings(SourceSettings):
     flavour: Literal["opensips", "kamailio", "kamailio-cdrs", "radacct"]
     start: Annotated[str, BeforeValidator(checks.start)]  # all | now | an ISO instant
     timezone: Zone = "UTC"
-    columns: dict[Column, Column] = {}
+    columns: dict[ColumnOf, Column] = {}
+    start_on_confirmed: bool = False  # kamailio-cdrs: start_time is the answer (cdr_start_on_confirmed=1)
+    interval_s: Annotated[Whole, Field(ge=1, le=86400)] = 2
+    batch_max: Annotated[Whole, Field(ge=1, le=100_000)] = 2000  # rows of one commit
+    gap_s: Annotated[Whole, Field(ge=1, le=366 * 86400)] = 86400  # how long a missing id may still appear
 
 
 class Settings(BaseSettings):
@@ -217,11 +222,17 @@ def source_of(settings: SourceSettings) -> Source:
     A dictionary file is read now, for the journal keeps its text. SettingsError if it cannot be.
     """
     dialects: tuple[str, ...]
+    sql: dict[str, Any] = {}
     if isinstance(settings, ClientSettings):
         kind, dialects, dictionary = "radius", settings.dialect, _dictionary_text(settings.dictionary)
     else:
         assert isinstance(settings, CollectorSettings)
         kind, dialects, dictionary = "sql", (settings.flavour,), ""
+        sql = {
+            "timezone": settings.timezone,
+            "columns": tuple(f"{name}={column}" for name, column in sorted(settings.columns.items())),
+            "start_on_confirmed": settings.start_on_confirmed,
+        }
     return Source(
         id=0,
         name=settings.name,
@@ -235,6 +246,7 @@ def source_of(settings: SourceSettings) -> Source:
         country=settings.country,
         international_prefix=settings.international_prefix,
         national_prefix=settings.national_prefix,
+        **sql,
     )
 
 

@@ -11,6 +11,13 @@ _LISTEN = re.compile(r"(?:\[(?P<v6>[^\]]+)\]|(?P<v4>[^:\[\]]+)):(?P<port>[0-9]{1
 _URL = re.compile(r"(sqlite(\+pysqlite)?:///.+|(mysql|mariadb)(\+mysqldb)?://[^/]*/.+)")
 _COUNTRY = re.compile(r"[A-Z]{2}")
 _COLUMN = re.compile(r"[A-Za-z0-9_$]{1,64}")
+COLUMNS_OF = (
+    "caller", "called", "translated", "source_ip", "auth_user", "billing_party", "from_user", "divert_reason",
+    "time_s", "time_us",
+    "id", "method", "from_tag", "to_tag", "callid", "sip_code", "time",
+    "duration", "ms_duration", "setuptime", "created", "start_time", "end_time",
+)  # fmt: skip
+"""What a collector's `columns` may name: parties, epoch times, and the proxy's own columns where they were renamed."""
 
 
 def whole_number(value: Any) -> Any:
@@ -112,3 +119,10 @@ def column_name(value: Any) -> str:
     if isinstance(value, str) and _COLUMN.fullmatch(value):
         return value
     raise ValueError(f"{value!r} is not the name of a column")
+
+
+def column_of(value: Any) -> str:
+    """Return one of the names that a collector's columns may stand for."""
+    if value in COLUMNS_OF:
+        return str(value)
+    raise ValueError(f"{value!r} is not one of {', '.join(COLUMNS_OF)}")

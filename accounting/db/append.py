@@ -20,12 +20,15 @@ SILENCE_S = 30
 NewRow = tuple[int, int, bytes, bytes]
 """received_us, source_id, peer, raw"""
 
+KeptPosition = tuple[str, str, str, int]
+"""collector, table_name, position, moved_us: a row of collector_position"""
+
 
 class Appender(Protocol):
     """A connection that appends to the journal. Its errors are the driver's own."""
 
-    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow]) -> None:
-        """Store the rows under seq first_seq and on, all or none, and commit."""
+    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow], position: KeptPosition | None = None) -> None:
+        """Store the rows under seq first_seq and on, and a collector's position with them: all or none, and commit."""
 
     def last_seq(self, writer: int) -> int:
         """Return the highest seq of a writer that is stored, 0 without any."""
@@ -46,10 +49,12 @@ class _Sqlite:
         self._dbapi.execute("PRAGMA query_only=0")
         self._dbapi.execute(f"PRAGMA busy_timeout={LOCK_WAIT_S * 1000}")
 
-    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow]) -> None:
+    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow], position: KeptPosition | None = None) -> None:
         numbered = [(writer, seq, *row) for seq, row in enumerate(rows, first_seq)]
         self._dbapi.execute("BEGIN IMMEDIATE")
         self._dbapi.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", numbered)
+        if position is not None:
+            self._dbapi.execute("REPLACE INTO collector_position VALUES (?, ?, ?, ?)", position)
         self._dbapi.execute("COMMIT")
 
     def last_seq(self, writer: int) -> int:
@@ -72,12 +77,15 @@ class _Mysql:
         self._dbapi.autocommit(True)
         _notice_silence(self._dbapi.fileno())
 
-    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow]) -> None:
+    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow], position: KeptPosition | None = None) -> None:
         values = [
             f"({writer:d},{seq:d},{received_us:d},{source_id:d},x'{peer.hex()}',x'{raw.hex()}')"
             for seq, (received_us, source_id, peer, raw) in enumerate(rows, first_seq)
         ]
-        statements = _statements(values)
+        statements = _statements(values) if values else []
+        if position is not None:
+            words = ",".join(f"_utf8mb4 x'{word.encode().hex()}'" for word in position[:3])
+            statements.append(f"REPLACE INTO collector_position VALUES ({words},{position[3]:d})")
         if len(statements) > 1:
             statements = ["START TRANSACTION", *statements, "COMMIT"]
         for statement in statements:

@@ -4,11 +4,11 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 
 # MariaDB error numbers (mysqld_error.h, errmsg.h)
 TRANSIENT = {1020, 1205, 1213, 1317, 1412, 1969, 3024}
-"""Snapshot too old, lock wait timeout, deadlock, interrupted, table changed, statement timeout (MariaDB's and MySQL's)."""
+"""Snapshot too old, lock wait timeout, deadlock, interrupted, table changed, statement timeout of MariaDB and MySQL."""
 UNAVAILABLE = {
-    1016, 1021, 1023, 1024, 1026, 1030, 1034, 1036, 1037, 1038, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1130, 1135,
-    1142, 1143, 1146, 1158, 1159, 1160, 1161, 1180, 1184, 1194, 1203, 1206, 1226, 1227, 1290, 1836, 1927, 2002, 2003, 2005,
-    2006, 2008, 2013, 2026, 2055,
+    1016, 1021, 1023, 1024, 1026, 1030, 1034, 1036, 1037, 1038, 1040, 1041, 1044, 1045, 1049, 1053, 1114, 1129, 1130,
+    1135, 1142, 1143, 1146, 1158, 1159, 1160, 1161, 1180, 1184, 1194, 1203, 1206, 1226, 1227, 1290, 1836, 1927, 2002,
+    2003, 2005, 2006, 2008, 2013, 2026, 2055,
 }  # fmt: skip
 SQLITE_TRANSIENT = ("database is locked", "database table is locked", "database schema has changed")
 SQLITE_UNAVAILABLE = (

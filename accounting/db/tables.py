@@ -1,4 +1,4 @@
-"""Tables of the journal: writers, source versions, accounting events as they came.
+"""Tables of the journal: writers, source versions, accounting events as they came, and how far collectors have read.
 
 On SQLite they live in a file of their own. Only accounting.journal writes them.
 """
@@ -59,6 +59,18 @@ journal = Table(
         nullable=False,
     ),
     PrimaryKeyConstraint("writer", "seq"),
+    mysql_engine="InnoDB",
+    sqlite_with_rowid=False,
+)
+
+collector_position = Table(
+    "collector_position",
+    journal_metadata,
+    Column("collector", Name(255), nullable=False),
+    Column("table_name", Name(64), nullable=False),
+    Column("position", LongText(), nullable=False),  # accounting.collecting.position.Position as JSON
+    Column("moved_us", BigInteger, nullable=False),
+    PrimaryKeyConstraint("collector", "table_name"),
     mysql_engine="InnoDB",
     sqlite_with_rowid=False,
 )

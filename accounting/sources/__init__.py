@@ -11,7 +11,9 @@ from accounting.sources.dialects import Choice, choose
 from accounting.sources.fields import Row, Setup, read, setup_of
 from accounting.sources.mediaproxy import translate_media
 from accounting.sources.operator import translate_operator
+from accounting.sources.rtpengine import translate_rtpengine
 from accounting.sources.sip import translate_call
+from accounting.sources.sql import translate_row
 
 __all__ = ["translate"]
 
@@ -25,8 +27,10 @@ def translate(row: Row, source: Source) -> AccountingEvent | Untranslatable:
     """
     if source.kind == "operator":
         return translate_operator(row, source)
-    if source.kind != "radius":
-        return Untranslatable(row.ref, "dialect_unsupported", f"rows of kind {source.kind} are not translated yet")
+    if source.kind == "media":
+        return translate_rtpengine(row, source)
+    if source.kind == "sql":
+        return translate_row(row, source)
     setup = setup_of(source)
     if isinstance(setup, DictionaryError):
         return Untranslatable(row.ref, "bad_dictionary", str(setup))

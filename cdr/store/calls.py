@@ -75,19 +75,25 @@ def due_groups(conn: Connection, now_us: int, limit: int) -> dict[str, int]:
 
 
 def groups_of_nas(conn: Connection, nas: Iterable[str], since: datetime, until: datetime) -> dict[str, int]:
-    """Return the groups (key -> hash) of these NASes' open calls, and of their calls that nothing ended.
+    """Return the groups (key -> hash) of these NASes' calls that a restart within [since, until] may concern.
 
-    Of the latter those whose last report lies in [since, until].
+    Those are all that are open, and those with a report since then that had begun by then: their session id may have
+    been used again after the restart.
     """
     names = sorted(nas)
-    still_open = select(open_call.c.call_key, open_call.c.call_hash).where(open_call.c.nas.in_(names))
-    given_up = select(cdr.c.call_key, cdr.c.call_hash).where(
-        cdr.c.closed_at.between(since, until),
-        cdr.c.superseded_at.is_(None),
-        cdr.c.stop_cause == "max_age",
-        cdr.c.nas.in_(names),
+    queries = (
+        select(open_call.c.call_key, open_call.c.call_hash).where(open_call.c.nas.in_(names)),
+        select(call_exception.c.call_key, call_exception.c.call_hash).where(
+            call_exception.c.reported_at >= since, call_exception.c.nas.in_(names)
+        ),
+        select(cdr.c.call_key, cdr.c.call_hash).where(
+            cdr.c.closed_at >= since,
+            cdr.c.answered_at <= until,
+            cdr.c.superseded_at.is_(None),
+            cdr.c.nas.in_(names),
+        ),
     )
-    return {row.call_key: row.call_hash for query in (still_open, given_up) for row in conn.execute(query)}
+    return {row.call_key: row.call_hash for query in queries for row in conn.execute(query)}
 
 
 def insert_open(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -178,10 +184,14 @@ def live_charges(conn: Connection, ids: Sequence[int]) -> dict[int, list[LiveCha
 def select_for_rerate(
     conn: Connection, account_id: int | None, since: datetime | None, until: datetime | None, ids: Sequence[int] = ()
 ) -> dict[int, tuple[str, int]]:
-    """Return the answered CDRs (id -> group key, hash) that ended in [since, until), of one account or of nobody."""
+    """Return the answered CDRs (id -> group key, hash) that ended in [since, until).
+
+    Of one account: those that are its own or nobody's, or for which it has been charged as a forwarder.
+    """
     wanted = [cdr.c.superseded_at.is_(None), cdr.c.disposition == "answered"]
     if account_id is not None:
-        wanted.append((cdr.c.account_id == account_id) | cdr.c.account_id.is_(None))
+        pays = exists().where(charge.c.cdr_id == cdr.c.id, charge.c.account_id == account_id)
+        wanted.append((cdr.c.account_id == account_id) | cdr.c.account_id.is_(None) | pays)
     if since is not None:
         wanted.append(cdr.c.closed_at >= since)
     if until is not None:

@@ -1,6 +1,6 @@
 """Tables call_exception, cdr_dismissal, quarantine and source_override: what needs a person."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -92,11 +92,11 @@ def load_overrides(conn: Connection, refs: Iterable[int]) -> dict[int, int]:
     return found
 
 
-def set_overrides(conn: Connection, source_of: dict[int, int]) -> None:
-    """Read these events (ref -> source version id) with another source version from now on."""
+def set_overrides(conn: Connection, source_of: Mapping[int, int | None]) -> None:
+    """Read these events (ref -> source version id) with another source version from now on; None: with their own."""
     for some in _chunks(list(source_of)):
         conn.execute(delete(source_override).where(source_override.c.ref.in_(some)))
-    insert_rows(conn, source_override, list(source_of.items()))
+    insert_rows(conn, source_override, [(ref, source) for ref, source in source_of.items() if source is not None])
 
 
 def exception_refs(conn: Connection) -> Iterator[tuple[int, bytes]]:

@@ -1,20 +1,29 @@
 """The pipeline beside other processes, under load that never ends, and on a machine in trouble."""
 
+import json
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import select
+from sqlalchemy import delete, insert, select
 
+from accounting.base.errors import TollbookError
 from accounting.db.engine import Database
+from accounting.db.tables import journal
+from accounting.event import Source
+from accounting.journal import JournalWriter, register_source
 from cdr.pipeline import Pipeline, Work
 from cdr.store import batches
 from cdr.store.tables import call_exception
-from tests.support.lab import T0, Lab, bye, invite
+from tests.support.lab import PEER, PROXY, T0, Lab, bye, invite
+from tests.support.radius import SECRET, request
 
 DECK = "prefix,destination,rate,connect_fee\n49,Germany,0.06,0.01\n4915,Germany mobile,0.12,0\n"
 NOW_US = (T0 + 100) * 1_000_000
+GATEWAY = Source(id=0, name="gateway", dialects=("generic",))
+WRONG = PROXY._replace(dialects=("generic",))
 
 
 @pytest.fixture
@@ -23,6 +32,18 @@ def lab(database: Database, tmp_path: Path) -> Iterator[Lab]:
     yield lab
     assert lab.differences() == ()
     lab.close()
+
+
+def receive(database: Database, source: Source, *packets: bytes) -> None:
+    """Journal packets of another source than the laboratory's own."""
+    writer = JournalWriter(database, "receiver", source.name)
+    source_id = register_source(database, source)
+    writer.append([(T0 * 1_000_000, source_id, PEER, packet) for packet in packets])
+    writer.close()
+
+
+def session(status: int, at: int) -> bytes:
+    return request(SECRET, (40, status), (44, "s1"), (55, T0 + at), (32, "nas-1"))
 
 
 def test_rows_that_another_process_has_used_in_the_meantime_are_not_used_again(lab: Lab, database: Database) -> None:
@@ -71,3 +92,139 @@ def test_trouble_of_the_machine_sets_no_event_aside(
         assert conn.execute(select(call_exception)).all() == []
     lab.process()
     assert len(lab.cdrs()) == 1
+
+
+# ---- rating again
+
+
+def test_rerating_an_account_leaves_open_calls_of_the_same_group_alone(lab: Lab) -> None:
+    lab.sell(DECK)
+    lab.journal(invite("c1", 0), bye("c1", 60), invite("c1", -40 * 86_400, to_tag="old"))
+    lab.process(after_s=-40 * 86_400 + 10)
+    lab.load(DECK.replace("0.12", "0.24"))
+    assert json.loads(lab.tollbook("rerate", "--account", "acme", "--json"))["changed"] == 1
+    assert lab.balance() == "-0.24"
+
+
+def test_rerating_an_account_changes_no_other(lab: Lab) -> None:
+    lab.sell(DECK)
+    lab.sell(DECK, account="other", ip="203.0.113.0/24")
+    lab.journal(invite("c1", 0), bye("c1", 60), invite("c2", 0, source_ip="203.0.113.9"), bye("c2", 60))
+    lab.process()
+    lab.load(DECK.replace("0.12", "0.24"))
+    lab.load(DECK.replace("0.12", "0.24"), account="other")
+    told = json.loads(lab.tollbook("rerate", "--account", "acme", "--json"))
+    assert told == {"looked_at": 1, "changed": 1, "change": {"EUR": "0.120000"}}
+    assert (lab.balance(), lab.balance("other")) == ("-0.24", "-0.12")
+
+
+def test_rerating_sees_that_only_the_forwarder_pays_more(lab: Lab) -> None:
+    lab.sell(DECK)
+    lab.sell(DECK, account="bob", ip="203.0.113.0/24")
+    lab.tollbook("account", "identify", "bob", "--did", "+4930111")
+    lab.tollbook("carrier", "add", "beta", "--currency", "EUR")
+    lab.tollbook("carrier", "identify", "beta", "--host", "gw.beta.example")
+    inner = {"called": "sip:+4915199@gw.beta.example", "source_ip": "127.0.0.1", "via": "sip:+4915199@gw.beta.example"}
+    lab.journal(
+        invite("c1", 0, called="sip:+4930111@lab.example", via=inner["called"]),
+        invite("c1", 0, **inner),
+        bye("c1", 60),
+    )
+    lab.process()
+    assert (lab.balance(), lab.balance("bob")) == ("0.00", "-0.12")
+    lab.load(DECK.replace("0.12", "0.24"), account="bob")
+    assert json.loads(lab.tollbook("rerate", "--account", "bob", "--dry-run", "--json"))["changed"] == 1
+    assert json.loads(lab.tollbook("rerate", "--account", "bob", "--json"))["changed"] == 1
+    assert (lab.balance(), lab.balance("bob")) == ("0.00", "-0.24")
+    assert json.loads(lab.tollbook("rerate", "--json"))["changed"] == 0
+
+
+def test_rerating_goes_on_past_a_call_whose_evidence_is_lost(lab: Lab, database: Database) -> None:
+    lab.sell(DECK)
+    for n in range(5):
+        lab.journal(invite(f"c{n}", n), bye(f"c{n}", n + 60))
+    lab.process()
+    lab.load(DECK.replace("0.12", "0.24"))
+    with database.journal_write() as conn:
+        lost = conn.execute(select(journal).limit(1)).one()
+        conn.execute(delete(journal).where(journal.c.writer == lost.writer, journal.c.seq == lost.seq))
+    with pytest.raises(TollbookError, match="1 calls could not be rated again"):
+        lab.tollbook("rerate")
+    assert Counter(row.price_micros for row in lab.cdrs()) == {120_000: 1, 240_000: 4}
+    with database.journal_write() as conn:
+        conn.execute(insert(journal).values(**lost._mapping))
+
+
+def test_late_report_that_changes_no_figure_makes_no_revision(lab: Lab) -> None:
+    lab.journal(invite("c1", 0), bye("c1", 60))
+    lab.process(after_s=100)
+    lab.journal(bye("c1", 70, code=481))
+    lab.process(after_s=100)
+    assert [row.revision for row in lab.cdrs()] == [1]
+
+
+# ---- restarts that are told late
+
+
+def test_restart_that_is_told_late_parts_sessions_of_one_id(lab: Lab, database: Database) -> None:
+    receive(database, GATEWAY, session(1, 0), session(1, 300), session(2, 360))
+    lab.process()
+    receive(database, GATEWAY, session(7, 200))
+    lab.process()
+    assert [(row.stop_cause, row.duration_ms) for row in lab.cdrs()] == [("nas_reboot", 200_000), ("bye", 60_000)]
+
+
+# ---- what is tried again
+
+
+def test_exception_that_is_read_with_other_settings_joins_the_call_it_belongs_to(lab: Lab, database: Database) -> None:
+    lab.journal(invite("c1", 0))
+    receive(database, WRONG, bye("c1", 60), request(SECRET, (40, 2), (204, 256), (205, 200), (55, T0), (44, "m1")))
+    lab.process()
+    assert [row.stop_cause for row in lab.cdrs()] == ["max_age"]
+    ids = [str(row["id"]) for row in _exceptions(lab) if row["kind"] == "call"]
+    assert len(ids) == 2
+    assert "2 settled" in lab.tollbook("exceptions", "retry", *ids)
+    assert [(row.stop_cause, row.duration_ms, row.revision) for row in lab.cdrs()] == [("bye", 60_000, 2)]
+    lab.tollbook("rerate")
+    lab.process()
+
+
+def test_exception_that_todays_settings_cannot_read_stays_as_it_is(lab: Lab) -> None:
+    lab.journal(bye("c1", 60))
+    lab.process()
+    path = lab.settings.path
+    assert path is not None
+    right = path.read_text()
+    path.write_text(right.replace('"opensips"', '"asterisk"'))
+    assert "1 left" in lab.tollbook("exceptions", "retry")
+    path.write_text(right)
+    lab.journal(invite("c1", 0))
+    lab.process()
+    assert [row.duration_ms for row in lab.cdrs()] == [60_000]
+
+
+def test_retry_that_fails_leaves_the_exception(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    import cdr.pipeline
+
+    def failing(*_: Any, **__: Any) -> Any:
+        raise RuntimeError("a bug in pairing")
+
+    lab.journal(invite("c1", 0), bye("c2", 60))
+    lab.process(after_s=1_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(cdr.pipeline, "pair_group", failing)
+        lab.process()
+        before = _exceptions(lab)
+        assert {row["reason"] for row in before} == {"processing_failed", "stop_without_start"}
+        assert "2 left" in lab.tollbook("exceptions", "retry")
+        assert _exceptions(lab) == before
+    assert lab.differences() == ()
+    assert "1 settled" in lab.tollbook("exceptions", "retry", str(before[0]["id"]))
+    lab.process()
+    assert [row.stop_cause for row in lab.cdrs()] == ["max_age"]
+
+
+def _exceptions(lab: Lab) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(lab.tollbook("exceptions", "list", "--json"))
+    return found

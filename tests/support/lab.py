@@ -83,15 +83,19 @@ class Lab:
         if result.exception and not isinstance(result.exception, SystemExit):
             raise result.exception
         assert result.exit_code == 0, f"tollbook {' '.join(words)}: {result.output}"
-        return result.output
+        return result.stdout
 
     def sell(self, deck: str, *, account: str = "acme", ip: str = "192.0.2.0/24") -> None:
         """Load a deck (CSV text) and give it to an account that is known by its IP addresses."""
+        self.load(deck, account)
+        self.tollbook("account", "add", account, "--currency", "EUR", "--deck", f"{account}-deck")
+        self.tollbook("account", "identify", account, "--ip", ip)
+
+    def load(self, deck: str, account: str = "acme") -> None:
+        """Load a deck (CSV text) under the name of an account's deck."""
         path = Path(str(self.settings.path)).parent / f"{account}.csv"
         path.write_text(deck)
         self.tollbook("rates", "load", str(path), "--deck", f"{account}-deck", "--currency", "EUR")
-        self.tollbook("account", "add", account, "--currency", "EUR", "--deck", f"{account}-deck")
-        self.tollbook("account", "identify", account, "--ip", ip)
 
     def balance(self, account: str = "acme") -> str:
         """Return an account's balance as the command line tells it."""

@@ -13,6 +13,16 @@ depends_on = None
 
 def upgrade() -> None:
     op.create_table(
+        "collector_position",
+        sa.Column("collector", Name(255), nullable=False),
+        sa.Column("table_name", Name(64), nullable=False),
+        sa.Column("position", LongText(), nullable=False),
+        sa.Column("moved_us", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("collector", "table_name", name=op.f("pk_collector_position")),
+        mysql_engine="InnoDB",
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "journal",
         sa.Column("writer", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("seq", sa.BigInteger(), autoincrement=False, nullable=False),
