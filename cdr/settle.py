@@ -262,7 +262,7 @@ class Place(NamedTuple):
 def cdr_row(place: Place, call: Call, decision: Decision, verdict: Verdict) -> CdrRow:
     """Return the CDR of a closed call."""
     account = [c for c in verdict.charges if c.party == "account"]
-    carrier = [c for c in verdict.charges if c.party == "carrier"]
+    carrier = _cost_shown([c for c in verdict.charges if c.party == "carrier"], decision.carrier_id)
     shown = next(iter(account or carrier), None)
     ended_at = instant(call.ended_us)
     return CdrRow(
@@ -316,6 +316,17 @@ def cdr_row(place: Place, call: Call, decision: Decision, verdict: Verdict) -> C
         attempts=call.attempts,
         events=pack_refs(call.events),
     )
+
+
+def _cost_shown(charges: list[Charge], carrier_id: int | None) -> list[Charge]:
+    """Return the carriers' charges that a CDR shows as its cost: those in one currency, that of its carrier.
+
+    A call that comes in from one carrier and is forwarded to another may cost in two; no sum of both has a meaning.
+    """
+    if not charges:
+        return []
+    own = next((c for c in charges if c.account_id == carrier_id), charges[0])
+    return [c for c in charges if c.currency == own.currency]
 
 
 def voided(row: CdrRow, place: Place) -> CdrRow:

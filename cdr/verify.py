@@ -101,17 +101,22 @@ def _cdrs(conn: Connection) -> Iterator[str]:
     for row in conn.execute(counted):
         yield f"CDR {row.id}: a revision is missing"
     signed = case((charge.c.kind == "charge", charge.c.amount_micros), else_=-charge.c.amount_micros)
-    for party, column in (("account", cdr.c.price_micros), ("carrier", cdr.c.cost_micros)):
+    shown_columns = (
+        ("account", cdr.c.price_micros, cdr.c.currency),
+        ("carrier", cdr.c.cost_micros, cdr.c.cost_currency),
+    )
+    for party, column, currency in shown_columns:
         charged = (
-            select(charge.c.cdr_id, func.sum(signed).label("amount"))
+            select(charge.c.cdr_id, charge.c.currency, func.sum(signed).label("amount"))
             .where(charge.c.party == party)
-            .group_by(charge.c.cdr_id)
+            .group_by(charge.c.cdr_id, charge.c.currency)
             .subquery()
         )
+        same = (charged.c.cdr_id == cdr.c.id) & ((charged.c.currency == currency) | (currency == ""))
         shown = func.coalesce(column, 0)
         query = (
             select(cdr.c.id, shown, func.coalesce(charged.c.amount, 0))
-            .select_from(cdr.outerjoin(charged, charged.c.cdr_id == cdr.c.id))
+            .select_from(cdr.outerjoin(charged, same))
             .where(and_(cdr.c.superseded_at.is_(None), shown != func.coalesce(charged.c.amount, 0)))
             .limit(20)
         )

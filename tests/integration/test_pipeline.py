@@ -53,6 +53,31 @@ def test_answered_call_is_one_cdr_charged_once(lab: Lab) -> None:
     assert lab.balance() == "-0.18"
 
 
+def test_a_cost_is_never_summed_over_two_currencies(lab: Lab, tmp_path: Path) -> None:
+    lab.sell(DECK)
+    for name, currency, ip in (("alpha", "EUR", "203.0.113.1"), ("beta", "USD", "198.51.100.7")):
+        (tmp_path / "buy.csv").write_text("prefix,destination,rate\n49,Germany,0.01\n")
+        lab.tollbook(
+            "rates", "load", str(tmp_path / "buy.csv"), "--deck", name, "--currency", currency, "--side", "buy"
+        )
+        lab.tollbook("carrier", "add", name, "--currency", currency, "--deck", name)
+        lab.tollbook("carrier", "identify", name, "--ip", ip)
+    lab.tollbook("account", "identify", "acme", "--did", "4930111")
+    lab.journal(
+        invite("c1", 0, called="sip:+4930111@lab.example", source_ip="203.0.113.1", user="", via="sip:x@lab.example"),
+        invite("c1", 0, called="sip:+4915112345678@lab.example", source_ip="127.0.0.1", user=""),
+        bye("c1", 60),
+    )
+    lab.process()
+    [row] = lab.cdrs()
+    assert {(c.party, c.currency, c.amount_micros) for c in lab.charges()} == {
+        ("carrier", "EUR", 10_000),
+        ("carrier", "USD", 10_000),
+        ("forwarder", "EUR", 120_000),
+    }
+    assert (row.direction, row.cost_micros, row.cost_currency) == ("inbound", 10_000, "EUR")
+
+
 def test_processing_again_changes_nothing(lab: Lab) -> None:
     lab.sell(DECK)
     lab.journal(invite("c1", 0), bye("c1", 90))

@@ -36,11 +36,12 @@ def invite(
     to_tag: str = "b",
     source_ip: str = "192.0.2.10",
     via: str = "sip:+4915112345678@198.51.100.7",
+    user: str = "alice@lab.example",
 ) -> bytes:
     """Return the report of an answered (or failed) INVITE, as OpenSIPS in transaction mode sends it."""
     return request(
         SECRET, (40, status), (204, INVITE), (205, code), (55, T0 + at), (206, "a"), (207, to_tag), (44, call_id),
-        (1, "alice@lab.example"), (31, caller), (30, called), (216, called), (107, via), (214, source_ip),
+        (1, user), (31, caller), (30, called), (216, called), (107, via), (214, source_ip),
     )  # fmt: skip
 
 
