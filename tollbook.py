@@ -17,7 +17,7 @@ from accounting.base.errors import TollbookError
 from accounting.base.log import configure
 from accounting.db.engine import SchemaState, as_problem, open_database
 from accounting.supervisor import Child, supervise, tollbook_command
-from cdr.lease import LEASE, LEASE_WAIT_S
+from cdr.lease import LEASE, LEASE_TRY_S
 
 NIGHTLY_INTERVAL_S = 60
 
@@ -60,7 +60,7 @@ def schedule(config: ConfigOption = None) -> None:
         pipeline = Pipeline(database, settings)
 
         def process(stop: Callable[[], bool]) -> None:
-            with database.lease(LEASE, LEASE_WAIT_S):
+            with database.lease(LEASE, LEASE_TRY_S):
                 pipeline.run(now_us, stop=stop)
 
         jobs = (

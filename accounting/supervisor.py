@@ -24,6 +24,7 @@ WELL_AFTER_S = 60.0
 """A child that lived this long starts again at once and with a clean slate."""
 STOP_S = 20.0
 PR_SET_PDEATHSIG = 1
+OUR_PID = os.getpid()
 TICK_S = 0.1
 
 log = get_logger(__name__)
@@ -126,5 +127,5 @@ def tollbook_command(*words: str) -> tuple[str, ...]:
 def die_with_parent() -> None:
     """Have the kernel end the child when the supervisor is killed, so that no orphan holds the port."""
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-    if os.getppid() == 1:
+    if os.getppid() != OUR_PID:  # it was killed before that; in a container it may be process 1 itself
         os._exit(1)
