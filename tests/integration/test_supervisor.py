@@ -13,7 +13,8 @@ PROGRAM = """
 import sys
 from accounting import supervisor
 supervisor.START_S = float(sys.argv.pop(1))
-sys.exit(supervisor.supervise([supervisor.Child(name, tuple(command.split())) for name, command in zip("ab", sys.argv[1:])]))
+children = [supervisor.Child(name, tuple(command.split())) for name, command in zip("ab", sys.argv[1:])]
+sys.exit(supervisor.supervise(children))
 """
 
 
@@ -32,7 +33,7 @@ class Supervised:
         """Wait until it tells that it has started a child; return its pid."""
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            if " started " in line and f"process={name}" in line:
+            if "] started " in line and f"process={name}" in line:
                 return int(line.split("pid=")[1].split()[0])
         raise AssertionError("it ended")
 
