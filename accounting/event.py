@@ -64,6 +64,7 @@ class AccountingEvent(NamedTuple):
     nas: str = ""  # NAS-Identifier, else NAS-IP-Address, else the peer's address
     nas_address: str = ""  # of NAS_ON and NAS_OFF: its address too, for calls may name only that
     is_session: bool = False  # a RADIUS session without tags: keyed by NAS and Acct-Session-Id
+    leg: str = ""  # answer | originate: one of several legs of the call that each tell of it (gateways)
     timed: bool = True  # at_us is the event's own time, not the arrival minus the delay
     sip_code: int | None = None
     caller_uri: str = ""

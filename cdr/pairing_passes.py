@@ -6,8 +6,8 @@ Says nothing of times and durations. Pure: no I/O, no clock.
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from accounting.event import AccountingEvent
-from cdr.pairing_evidence import SECOND_US, in_order
+from accounting.event import AccountingEvent, EventKind
+from cdr.pairing_evidence import SECOND_US, in_order, told_ms
 
 PASS_WINDOW_US = 4 * SECOND_US  # all passes are answered by one reply; what comes later is a re-INVITE
 
@@ -24,6 +24,8 @@ class Passes(NamedTuple):
 
 def passes_of(records: Sequence[AccountingEvent]) -> Passes:
     """Return the passes that one reporter saw of one answer. `records` are of one dialog and kind, in order."""
+    if records[0].is_session and records[0].kind is EventKind.COMPLETE:  # a switch's CDRs of one time: the longest
+        return Passes(min(records, key=lambda record: (-(told_ms(record) or 0), in_order(record))))
     first_us = records[0].at_us
     by_target: dict[tuple[str, str], AccountingEvent] = {}
     for record in records:

@@ -17,6 +17,7 @@ from cdr.pairing_evidence import (
     same_but_time,
     told_ms,
 )
+from cdr.pairing_legs import is_next_call
 
 Tags = tuple[str, str]
 CLAIMS = (EventKind.COMPLETE, EventKind.START, EventKind.FAILED)  # whose tags are the caller's, if they differ
@@ -156,6 +157,8 @@ def _is_reuse(
 ) -> bool:
     """Return whether `event` begins a new call after `call`, whose key it bears."""
     began_us = _began_us(event)
+    if event.leg:  # the id of a call through gateways is never used again
+        return is_next_call(event, call, began_us)
     answered = {b.to_tag for b in call if b.kind is not EventKind.FAILED}
     if not answered:
         failed_us = max(b.at_us for b in call)
@@ -174,6 +177,8 @@ def _is_reuse(
         if end_us is None:  # silent for so long that it was closed without an end
             end_us = seen_us + limits.max_age_us
         ends.append(end_us)
+    if event.is_session and event.kind is EventKind.COMPLETE and all(b.kind is EventKind.COMPLETE for b in call):
+        return began_us >= max(ends) > _began_us(call[0])  # CDRs of one channel, one after the other: a transfer
     return began_us > max(ends) + limits.reuse_gap_us
 
 

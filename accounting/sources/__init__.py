@@ -7,8 +7,11 @@ from reading the packaged dictionaries once.
 from accounting.event import AccountingEvent, Source, Untranslatable
 from accounting.radius.attributes import Malformed
 from accounting.radius.dictionary import DictionaryError
+from accounting.sources.asterisk import translate_asterisk
+from accounting.sources.cisco import translate_cisco
 from accounting.sources.dialects import Choice, choose
 from accounting.sources.fields import Row, Setup, read, setup_of
+from accounting.sources.freeswitch import translate_freeswitch
 from accounting.sources.mediaproxy import translate_media
 from accounting.sources.operator import translate_operator
 from accounting.sources.rtpengine import translate_rtpengine
@@ -18,6 +21,7 @@ from accounting.sources.sql import translate_row
 __all__ = ["translate"]
 
 _ACCOUNTING_REQUEST = 4
+_BY_VENDOR = {"asterisk": translate_asterisk, "cisco": translate_cisco, "freeswitch": translate_freeswitch}
 
 
 def translate(row: Row, source: Source) -> AccountingEvent | Untranslatable:
@@ -43,7 +47,9 @@ def translate(row: Row, source: Source) -> AccountingEvent | Untranslatable:
         return Untranslatable(row.ref, "bad_packet", found.detail)
     if row.raw[0] != _ACCOUNTING_REQUEST:
         return Untranslatable(row.ref, "bad_packet", f"code {row.raw[0]} is no Accounting-Request")
-    plan, report = found
+    plan, report, vendors = found
+    if plan.dialect in _BY_VENDOR:
+        return _BY_VENDOR[plan.dialect](report, vendors, row, setup, plan)
     if plan.dialect == "mediaproxy":
         return translate_media(report, row, setup, plan)
     return translate_call(report, row, setup, plan)
@@ -54,7 +60,7 @@ def _read(raw: bytes, setup: Setup) -> Choice | Malformed | None:
         return choose(raw, setup)
     plan = setup.plans[0]
     found = read(raw, plan)
-    return found if isinstance(found, Malformed) else Choice(plan, found[0])
+    return found if isinstance(found, Malformed) else Choice(plan, *found)
 
 
 def _unsupported(row: Row, source: Source) -> Untranslatable:

@@ -3,10 +3,8 @@
 from typing import NamedTuple
 
 from accounting.radius.attributes import Malformed
-from accounting.sources.fields import INTERIM, SIP_DIALECTS, Plan, Report, Setup, read
-
-_CISCO = 9
-_CISCO_AVPAIR = 1  # proxies send it too: says nothing of a gateway
+from accounting.sources.cisco import AV_PAIR, CISCO
+from accounting.sources.fields import INTERIM, SIP_DIALECTS, VENDOR_DIALECTS, Plan, Report, Setup, read
 
 
 class Choice(NamedTuple):
@@ -14,10 +12,11 @@ class Choice(NamedTuple):
 
     plan: Plan
     report: Report
+    vendors: list[bytes]  # values of its Vendor-Specific attributes
 
 
 def choose(raw: bytes, setup: Setup) -> Choice | Malformed | None:
-    """Return the packet read by the dialect that fits it, None where that is one which is not translated yet."""
+    """Return the packet read by the dialect that fits it, None where none of them is translated."""
     reports: dict[bytes, Report] = {}  # by slots: dialects that share a dictionary share the reading
     vendors: list[bytes] = []
     for plan in setup.plans:
@@ -26,15 +25,17 @@ def choose(raw: bytes, setup: Setup) -> Choice | Malformed | None:
             if isinstance(found, Malformed):
                 return found
             reports[plan.slots], vendors = found
-    readings = [Choice(plan, reports[plan.slots]) for plan in setup.plans]
+    readings = [Choice(plan, reports[plan.slots], vendors) for plan in setup.plans]
     fullest = max(reports.values(), key=_sip_traits, default=None)
-    if fullest is None or (not _sip_traits(fullest) and _is_of_vendor(vendors, setup)):
+    if fullest is None:
         return None
+    if not _sip_traits(fullest) and (dialect := _vendor_dialect(vendors, setup)):
+        return next(choice for choice in readings if choice.plan.dialect == dialect)
     dialects = {choice.plan.dialect: choice for choice in readings}
     media = dialects.get("mediaproxy")
     # A relay's tags have the numbers of its proxy's dictionary, so the reading that finds them counts
     if media is not None and _is_media(fullest, media.plan, has_generic="generic" in dialects):
-        return Choice(media.plan, fullest)
+        return Choice(media.plan, fullest, vendors)
     return _best(readings, _sip_traits(fullest))
 
 
@@ -46,7 +47,8 @@ def _best(readings: list[Choice], sip_traits: int) -> Choice:
         best = max(_sip_traits(choice.report) for choice in proxies)
         if best or not others:
             return next(choice for choice in proxies if _sip_traits(choice.report) == best)
-    return [*others, *proxies, *readings][0]
+    rest = [choice for choice in readings if choice.plan.dialect not in VENDOR_DIALECTS.values()]
+    return [*others, *proxies, *rest, *readings][0]
 
 
 def _sip_traits(report: Report) -> int:
@@ -67,10 +69,11 @@ def _is_media(report: Report, plan: Plan, *, has_generic: bool) -> bool:
     return report.session_time is not None and (has_tags or not has_generic)
 
 
-def _is_of_vendor(vendors: list[bytes], setup: Setup) -> bool:
+def _vendor_dialect(vendors: list[bytes], setup: Setup) -> str:
+    """Return the dialect that a vendor's attribute marks. A Cisco-AVPair marks none: proxies send it too."""
     for value in vendors:
         if len(value) < 5 or int.from_bytes(value[:4]) not in setup.vendors:
             continue
-        if int.from_bytes(value[:4]) != _CISCO or value[4] != _CISCO_AVPAIR:
-            return True
-    return False
+        if int.from_bytes(value[:4]) != CISCO or value[4] != AV_PAIR:
+            return setup.vendors[int.from_bytes(value[:4])]
+    return ""

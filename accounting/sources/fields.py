@@ -15,7 +15,9 @@ from accounting.radius.dictionary import DecodeTable, DictionaryError, Number, d
 SETUPS_MAX = 1024  # source versions kept compiled
 
 SIP_DIALECTS = ("opensips", "kamailio")
-TRANSLATED_DIALECTS = (*SIP_DIALECTS, "mediaproxy", "generic")
+VENDOR_DIALECTS = {9: "cisco", 4923: "cisco", 22736: "asterisk", 27880: "freeswitch"}
+"""Whose attributes mark a packet as of a dialect that is told by its vendor."""
+TRANSLATED_DIALECTS = frozenset((*SIP_DIALECTS, "mediaproxy", "generic", *VENDOR_DIALECTS.values()))
 
 START, STOP, INTERIM, NAS_ON, NAS_OFF, FAILED = 1, 2, 3, 7, 8, 15
 
@@ -82,7 +84,7 @@ class Setup(NamedTuple):
 
     source: Source
     plans: tuple[Plan, ...]  # of the dialects that are translated, in the order of the settings
-    vendors: frozenset[int]  # whose attributes mark a dialect that is set but not translated yet
+    vendors: Mapping[int, str]  # whose attributes mark which of the dialects
     own: frozenset[str]
     own_networks: tuple[IPv4Network | IPv6Network, ...]
 
@@ -134,7 +136,6 @@ _STATUS_NAMES = {
     "Accounting-Off": NAS_OFF,
     "Failed": FAILED,
 }
-_UNTRANSLATED_VENDORS = {"cisco": 9, "asterisk": 22736, "freeswitch": 27880}
 
 
 @lru_cache(maxsize=SETUPS_MAX)
@@ -148,7 +149,7 @@ def setup_of(source: Source) -> Setup | DictionaryError:
         )
     except DictionaryError as error:
         return error
-    vendors = frozenset(_UNTRANSLATED_VENDORS[name] for name in source.dialects if name in _UNTRANSLATED_VENDORS)
+    vendors = {vendor: name for vendor, name in VENDOR_DIALECTS.items() if name in source.dialects}
     return Setup(source, plans, vendors, *_own(source.own_addresses))
 
 

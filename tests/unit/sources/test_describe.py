@@ -1,5 +1,7 @@
 """A datagram, by the names of its source's dictionary."""
 
+import pytest
+
 from accounting.event import Source
 from accounting.sources.describe import describe
 from tests.support.radius import SECRET, Attribute, body, request, sign, vsa
@@ -52,5 +54,13 @@ def test_broken_dictionary_leaves_numbers() -> None:
     assert described((40, 1), by=source(dictionary="unheard-of")) == [("Attr-40", r"\x00\x00\x00\x01")]
 
 
-def test_untranslated_dialects_are_described_too() -> None:
-    assert described((40, 1), by=source("cisco")) == [("Acct-Status-Type", "1 (Start)")]
+@pytest.mark.parametrize("dictionary", ["", "opensips", "classic"])
+def test_attributes_of_switches_and_gateways_have_names(dictionary: str) -> None:
+    by = source("cisco", "asterisk", "freeswitch", dictionary=dictionary)
+    assert described(vsa(9, 24, "h323-conf-id=1 2 3 4"), (40, 1), by=by) == [
+        ("h323-conf-id", "h323-conf-id=1 2 3 4"),
+        ("Acct-Status-Type", "1 (Start)"),
+    ]
+    assert described(vsa(22736, 114, 61), by=by) == [("Asterisk-Bill-Sec", "61")]
+    assert described(vsa(27880, 13, 17), by=by) == [("Freeswitch-Hangupcause", "17 (User-Busy)")]
+    assert described(vsa(4923, 30, "16"), by=by) == [("h323-disconnect-cause-4923", "16")]

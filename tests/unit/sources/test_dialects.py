@@ -78,18 +78,37 @@ def test_stop_with_tags_is_generics_where_no_proxy_reads_it() -> None:
     assert (got.kind, got.from_tag, got.is_session) == (EventKind.STOP, "f", False)
 
 
-@pytest.mark.parametrize("dialect", ["cisco", "asterisk", "freeswitch", "something"])
-def test_dialects_to_come_stay_in_quarantine(dialect: str) -> None:
-    assert refused(START, *CALL, by=source(dialect)) == "dialect_unsupported"
+def test_dialect_that_nobody_knows_stays_in_quarantine() -> None:
+    assert refused(START, *CALL, by=source("something")) == "dialect_unsupported"
 
 
-@pytest.mark.parametrize(("dialect", "vendor"), [("cisco", 9), ("asterisk", 22736), ("freeswitch", 27880)])
-def test_packets_of_dialects_to_come_are_found_among_others(dialect: str, vendor: int) -> None:
-    by = source("generic", dialect)
+@pytest.mark.parametrize(
+    ("dialect", "refusal"), [("cisco", "no_call_id"), ("asterisk", "bad_attribute"), ("freeswitch", "bad_attribute")]
+)
+def test_packets_without_their_vendors_attributes_are_set_aside(dialect: str, refusal: str) -> None:
+    assert refused(STOP, *CALL, by=source(dialect)) == refusal
+    assert refused((40, 99), *CALL, by=source(dialect)) == "unknown_status_type"
+    assert refused((40, 15), *CALL, by=source(dialect)) == "unknown_status_type"
+    assert event((40, 7), (32, "gw"), by=source(dialect)).kind is EventKind.NAS_ON
+    assert event((40, 8), (32, "gw"), by=source(dialect)).kind is EventKind.NAS_OFF
+
+
+@pytest.mark.parametrize(
+    ("dialect", "mark"),
+    [
+        ("cisco", vsa(9, 24, "1 2 3 4")),
+        ("cisco", vsa(4923, 24, "1 2 3 4")),
+        ("asterisk", vsa(22736, 115, "BUSY")),
+        ("freeswitch", vsa(27880, 13, 17)),
+    ],
+)
+def test_packets_are_told_by_their_vendor_among_others(dialect: str, mark: Attribute) -> None:
+    by = source("generic", "opensips", "mediaproxy", dialect)
     session = (STOP, (CALL_ID, "00A1"), NOW)
-    assert refused(*session, vsa(vendor, 102, "x"), by=by) == "dialect_unsupported"
-    assert event(*session, by=by).is_session
-    assert event(*session, vsa(vendor, 102, "x"), by=source("generic")).is_session
+    assert event(*session, mark, by=by).kind is EventKind.FAILED
+    assert event(*session, by=by).kind is EventKind.STOP
+    assert event(*session, mark, by=source("generic")).kind is EventKind.STOP
+    assert event(STOP, (204, 8), (CALL_ID, "c1"), NOW, *OPENSIPS_TAGS, mark, by=by).kind is EventKind.STOP
 
 
 def test_avpair_of_a_proxy_makes_no_cisco_gateway() -> None:
@@ -97,8 +116,8 @@ def test_avpair_of_a_proxy_makes_no_cisco_gateway() -> None:
     assert event(STOP, (CALL_ID, "1"), vsa(9, 1, "leg=2"), by=source("generic", "cisco")).is_session
 
 
-def test_rows_of_sql_sources_wait() -> None:
-    assert refused(START, *CALL, by=source("opensips", kind="sql")) == "dialect_unsupported"
+def test_packet_is_no_row_of_an_sql_source() -> None:
+    assert refused(START, *CALL, by=source("opensips", kind="sql")) == "bad_row"
 
 
 def test_source_with_a_broken_dictionary_says_where() -> None:

@@ -11,7 +11,7 @@ from tests.unit.sources.rows import ARRIVED, ARRIVED_US, captures, row, source
 
 CAPTURED = [(captured.raw, captured.received_us) for capture in captures() for captured in capture.rows]
 TEXT_MAX = 4 * 253  # octets of a value, each perhaps written as \xNN
-DIALECTS = ("opensips", "kamailio", "mediaproxy", "generic", "cisco")
+DIALECTS = ("opensips", "kamailio", "mediaproxy", "generic", "cisco", "asterisk", "freeswitch")
 NUMBERS = [1, 4, 6, 26, 30, 31, 32, 40, 41, 44, 46, 49, 55, 95, *range(101, 110), *range(204, 237)]
 
 sources = st.builds(
