@@ -83,7 +83,8 @@ def serve(config: ConfigOption = None) -> None:
             database.upgrade()
     open_database(settings.database.url).dispose()
     words = ("--config", str(settings.path)) if settings.path else ()
-    parts = ("receive", "collect", "schedule") if settings.collectors else ("receive", "schedule")
+    asked = (("receive", True), ("collect", settings.collectors), ("media", settings.media), ("schedule", True))
+    parts = [name for name, wanted in asked if wanted]
     raise typer.Exit(supervise([Child(name, tollbook_command(name, *words)) for name in parts]))
 
 

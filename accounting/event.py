@@ -32,7 +32,7 @@ class Source(NamedTuple):
 
     id: int
     name: str
-    kind: str = "radius"  # radius | sql | operator
+    kind: str = "radius"  # radius | sql | media | operator
     dialects: tuple[str, ...] = ("generic",)
     dictionary: str = ""  # "opensips" | "classic" | text of a dictionary file; "" = by dialect
     role: str = "access"  # access | egress

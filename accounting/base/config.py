@@ -5,9 +5,18 @@ All mistakes are told at once, each with its file or variable and its key; a val
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, SecretStr, ValidationError
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PrivateAttr,
+    SecretStr,
+    ValidationError,
+    model_validator,
+)
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from accounting.base import config_checks as checks
@@ -145,6 +154,23 @@ class CollectorSettings(SourceSettings):
     gap_s: Annotated[Whole, Field(ge=1, le=366 * 86400)] = 86400  # how long a missing id may still appear
 
 
+class MediaSettings(Section):
+    """Where rtpengine's CDR lines come from: syslog over UDP, or a file."""
+
+    name: Name
+    listen: Listen | None = None
+    address: Network = "127.0.0.0/8"
+    file: Path | None = None
+    role: Literal["access", "egress"] = "access"
+    rank: Annotated[Whole, Field(ge=1, le=1000)] = 1
+
+    @model_validator(mode="after")
+    def _has_one_way(self) -> Self:
+        if (self.listen is None) == (self.file is None):
+            raise ValueError("needs listen or file, and not both")
+        return self
+
+
 class Settings(BaseSettings):
     """All settings; made by load_settings only, which also checks what lies between them."""
 
@@ -165,6 +191,7 @@ class Settings(BaseSettings):
     log: LogSettings = LogSettings()
     clients: tuple[ClientSettings, ...] = ()
     collectors: tuple[CollectorSettings, ...] = ()
+    media: tuple[MediaSettings, ...] = ()
     _path: Path | None = PrivateAttr(default=None)
 
     @property

@@ -21,6 +21,12 @@ FAMILIES = frozenset({"", "opensips", "classic"})
 PAIRS = {"database": "url", "clients": "secret", "collectors": "url"}
 """Each section's setting that may stand in a file of its own instead, named by <setting>_file."""
 
+SINGULAR = (
+    ("clients", "name"), ("collectors", "name"), ("clients", "address"),
+    ("media", "name"), ("media", "listen"), ("media", "file"),
+)  # fmt: skip
+"""Settings that no two tables of a section may have alike."""
+
 WORDS = {
     "extra_forbidden": "unknown setting",
     "missing": "is missing",
@@ -133,9 +139,18 @@ def resolve_paths(tree: Tree, base: Path) -> None:
             table["url"] = resolve_url(table["url"], base)
         if isinstance(table.get("dictionary"), str) and table["dictionary"] not in FAMILIES:
             table["dictionary"] = str(base / table["dictionary"])
+    for table in tables_of(tree, "media"):
+        if isinstance(table.get("file"), str):
+            table["file"] = str(base / table["file"])
     reports = tree.get("reports")
     if isinstance(reports, dict) and isinstance(reports.get("out"), str):
         reports["out"] = str(base / reports["out"])
+
+
+def tables_of(tree: Tree, section: str) -> list[Tree]:
+    """Return the tables of a section that is a list of them."""
+    tables = tree.get(section)
+    return [table for table in tables if isinstance(table, dict)] if isinstance(tables, list) else []
 
 
 def resolve_url(url: str, base: Path) -> str:
@@ -199,8 +214,8 @@ def find_missing_files(tree: Tree, origins: Origins, mistakes: list[str]) -> Non
 
 
 def find_duplicates(tree: Tree, origins: Origins, mistakes: list[str]) -> None:
-    """Tell names that two clients or two collectors have, and networks of two clients."""
-    for section, setting in (("clients", "name"), ("collectors", "name"), ("clients", "address")):
+    """Tell what two clients, collectors or media logs share and may not: names, networks, addresses, files."""
+    for section, setting in SINGULAR:
         seen: dict[str, int] = {}
         tables = tree.get(section)
         for number, table in enumerate(tables if isinstance(tables, list) else ()):

@@ -194,6 +194,22 @@ def test_two_clients_or_collectors_of_one_name_or_network_are_refused(write: Wri
     assert [line.split(": ")[1] for line in found] == ["clients[1].name", "collectors[1].name", "clients[2].address"]
 
 
+def test_media_come_by_one_way_each(write: Write) -> None:
+    by_udp = '[[media]]\nname = "one"\nlisten = "[::1]:5514"\naddress = "2001:db8::/32"\n'
+    path = write(by_udp + '[[media]]\nname = "two"\nfile = "cdr.log"\nrank = 2\n')
+    first, second = load_settings(path).media
+    assert (first.listen, first.address, first.file) == ("[::1]:5514", "2001:db8::/32", None)
+    assert (second.listen, second.file, second.rank) == (None, path.parent / "cdr.log", 2)
+    text = '[[media]]\nname = "one"\n[[media]]\nname = "two"\nlisten = "h:1"\n[[media]]\nname = "three"\nlisten = 1\n'
+    assert [line.split(": ")[1] for line in mistakes(write(text))] == ["media[0]", "media[1].listen", "media[2].listen"]
+    both = by_udp + 'file = "x"\n' + by_udp
+    assert [line.split(": ", 2)[1:] for line in mistakes(write(both))] == [
+        ["media[1].name", "'one' is also media[0].name"],
+        ["media[1].listen", "'[::1]:5514' is also media[0].listen"],
+        ["media[0]", "needs listen or file, and not both"],
+    ]
+
+
 @pytest.mark.parametrize("listen", ["127.0.0.1", "127.0.0.1:70000", "::1:1813", "[127.0.0.1]:1", "host:1", ":1813", ""])
 def test_listen_addresses_are_checked(write: Write, listen: str) -> None:
     [line] = mistakes(write(f'[receiver]\nlisten = ["{listen}"]\n'))
