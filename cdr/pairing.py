@@ -22,6 +22,7 @@ from cdr.pairing_evidence import (
     reporter,
 )
 from cdr.pairing_legs import join_legs
+from cdr.pairing_legs import join_legs
 from cdr.pairing_split import split_calls
 
 __all__ = ["PairingLimits", "disposition_of", "pair_group"]
