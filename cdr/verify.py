@@ -7,12 +7,13 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
-from sqlalchemy import Connection, and_, case, func, select
+from sqlalchemy import Connection, and_, case, func, or_, select
 
 from accounting.base.money import format_micros
 from accounting.db.engine import Database
-from accounting.event import unpack_ref
+from accounting.event import SEQ_BITS, unpack_ref
 from accounting.journal import seq_counts
+from cdr.settle import pack_refs
 from cdr.store import batches, calls, exceptions
 from cdr.store.ledger import (
     entries_across_currencies,
@@ -43,7 +44,8 @@ def verify(database: Database) -> Verified:
             *_balances(conn),
             *_entries(conn, entries),
             *_cdrs(conn),
-            *_events(conn, sums),
+            *_reversals(conn),
+            *_events(conn, sums, offsets),
         ]
         cdrs = int(
             conn.execute(select(func.count()).select_from(cdr).where(cdr.c.superseded_at.is_(None))).scalar_one()
@@ -127,7 +129,48 @@ def _cdrs(conn: Connection) -> Iterator[str]:
             )
 
 
-def _events(conn: Connection, sums: dict[str, int]) -> Iterator[str]:
+def _reversals(conn: Connection) -> Iterator[str]:
+    """Hold each reversal against the charge that it takes back, and what is charged against who should pay."""
+    back = charge.alias("back")
+    taken = (
+        (charge.c.cdr_id == back.c.cdr_id)
+        & (charge.c.revision == back.c.reverses_revision)
+        & (charge.c.line == back.c.reverses_line)
+        & (charge.c.kind == "charge")
+    )
+    same = [charge.c[name] == back.c[name] for name in ("party", "account_id", "amount_micros", "currency", "period")]
+    unlike = (
+        select(back.c.cdr_id, back.c.revision, back.c.line)
+        .select_from(back.outerjoin(charge, and_(taken, *same)))
+        .where(back.c.kind == "reversal", charge.c.cdr_id.is_(None))
+        .limit(20)
+    )
+    for row in conn.execute(unlike):
+        yield f"charge {row.cdr_id}/{row.revision}/{row.line}: takes back what was not charged so"
+    twice = (
+        select(back.c.cdr_id, back.c.reverses_revision, back.c.reverses_line)
+        .where(back.c.kind == "reversal")
+        .group_by(back.c.cdr_id, back.c.reverses_revision, back.c.reverses_line)
+        .having(func.count() > 1)
+        .limit(20)
+    )
+    for row in conn.execute(twice):
+        yield f"charge {row.cdr_id}/{row.reverses_revision}/{row.reverses_line}: taken back more than once"
+    signed = case((charge.c.kind == "charge", charge.c.amount_micros), else_=-charge.c.amount_micros)
+    payer = case((charge.c.party == "account", cdr.c.account_id), else_=charge.c.account_id)
+    others = (
+        select(charge.c.cdr_id)
+        .join(cdr, and_(cdr.c.id == charge.c.cdr_id, cdr.c.superseded_at.is_(None)))
+        .where(or_(payer.is_(None), payer != charge.c.account_id))
+        .group_by(charge.c.cdr_id, charge.c.account_id)
+        .having(func.sum(signed) != 0)
+        .limit(20)
+    )
+    for row in conn.execute(others):
+        yield f"CDR {row.cdr_id}: charged to another account than it shows"
+
+
+def _events(conn: Connection, sums: dict[str, int], offsets: dict[int, int]) -> Iterator[str]:
     """Hold the counts of all batches against the evidence that calls own, and each event to one owner."""
     owned = {"events_open": 0, "events_used": 0, "events_attempts": 0, "events_exception": 0}
     refs: list[bytes] = []
@@ -144,9 +187,11 @@ def _events(conn: Connection, sums: dict[str, int]) -> Iterator[str]:
     for name, count in owned.items():
         if sums[name] != count:
             yield f"{name}: {sums[name]} by the batches' counts, {count} owned by calls"
-    quarantined = exceptions.count_quarantined(conn)
-    if sums["events_quarantined"] != quarantined:
-        yield f"events_quarantined: {sums['events_quarantined']} by the batches' counts, {quarantined} in quarantine"
+    quarantined = exceptions.quarantined_refs(conn)
+    refs.append(pack_refs(quarantined))
+    if sums["events_quarantined"] != len(quarantined):
+        counted = sums["events_quarantined"]
+        yield f"events_quarantined: {counted} by the batches' counts, {len(quarantined)} in quarantine"
     kinds = ("used", "open", "attempts", "duplicate", "other", "exception", "quarantined")
     placed = sum(sums[f"events_{kind}"] for kind in kinds)
     if placed != sums["events_read"]:
@@ -156,6 +201,10 @@ def _events(conn: Connection, sums: dict[str, int]) -> Iterator[str]:
     for ref in twice[:20]:
         writer, seq = unpack_ref(int(ref))
         yield f"event {writer}/{seq}: used by more than one call"
+    writers, starts = np.unique(everything >> SEQ_BITS, return_index=True)
+    for writer, end in zip(writers.tolist(), [*(starts[1:] - 1), len(everything) - 1], strict=False):
+        if unpack_ref(int(everything[end]))[1] > offsets.get(writer, 0):
+            yield f"events of writer {writer}: used beyond the offset up to which they were read"
 
 
 def _journal(conn: Connection, offsets: dict[int, int], read: int) -> Iterator[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, delete, func, insert, select, update
+from sqlalchemy import Connection, Row, delete, insert, select, update
 
 from accounting.db.bulk import insert_rows
 from cdr.store.tables import call_exception, cdr, cdr_dismissal, quarantine, source_override
@@ -76,9 +76,9 @@ def list_quarantined(conn: Connection) -> Sequence[Row[Any]]:
     return conn.execute(select(quarantine).order_by(quarantine.c.ref)).all()
 
 
-def count_quarantined(conn: Connection) -> int:
-    """Return how many events are in quarantine."""
-    return int(conn.execute(select(func.count()).select_from(quarantine)).scalar_one())
+def quarantined_refs(conn: Connection) -> Sequence[int]:
+    """Return the journal positions in quarantine, for verify."""
+    return conn.scalars(select(quarantine.c.ref)).all()
 
 
 def load_overrides(conn: Connection, refs: Iterable[int]) -> dict[int, int]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import delete, insert, select
+from sqlalchemy import Table, delete, insert, select, update
 
 from accounting.base.errors import TollbookError
 from accounting.db.engine import Database
@@ -16,7 +16,7 @@ from accounting.event import Source
 from accounting.journal import JournalWriter, register_source
 from cdr.pipeline import Pipeline, Work
 from cdr.store import batches
-from cdr.store.tables import call_exception
+from cdr.store.tables import call_exception, cdr, charge, quarantine
 from tests.support.lab import PEER, PROXY, T0, Lab, bye, invite
 from tests.support.radius import SECRET, request
 
@@ -78,14 +78,14 @@ def test_calls_that_are_due_are_closed_though_reports_keep_coming(lab: Lab) -> N
 def test_trouble_of_the_machine_sets_no_event_aside(
     lab: Lab, database: Database, monkeypatch: pytest.MonkeyPatch, trouble: Exception
 ) -> None:
-    import cdr.pipeline
+    from cdr import pipeline
 
     def failing(*_: Any, **__: Any) -> Any:
         raise trouble
 
     lab.journal(invite("c1", 0), bye("c1", 60))
     with monkeypatch.context() as patched:
-        patched.setattr(cdr.pipeline, "pair_group", failing)
+        patched.setattr(pipeline, "pair_group", failing)
         with pytest.raises(type(trouble)):
             lab.process()
     with database.read() as conn:
@@ -163,6 +163,36 @@ def test_late_report_that_changes_no_figure_makes_no_revision(lab: Lab) -> None:
     assert [row.revision for row in lab.cdrs()] == [1]
 
 
+# ---- what verify finds
+
+
+@pytest.mark.parametrize(
+    ("table", "change", "words"),
+    [
+        (charge, {"reverses_line": 7}, "takes back what was not charged so"),
+        (cdr, {"account_id": None}, "charged to another account than it shows"),
+        (quarantine, {"ref": 1 << 32 | 1}, "used by more than one call"),
+        (quarantine, {"ref": 1 << 32 | 77}, "used beyond the offset"),
+    ],
+)
+def test_verify_finds(lab: Lab, database: Database, table: Table, change: dict[str, Any], words: str) -> None:
+    lab.sell(DECK)
+    lab.journal(invite("c1", 0), bye("c1", 90), request(SECRET, (40, 77), (44, "c1"), (55, T0)))
+    lab.process()
+    lab.journal(bye("c1", 60))
+    lab.process()
+    with database.read() as conn:
+        rows = conn.execute(select(table)).mappings().all()
+    [before] = [row for row in rows if row.get("kind") in (None, "reversal") and row.get("superseded_at") is None]
+    key = [column == before[column.name] for column in table.primary_key]
+    with database.write() as conn:
+        conn.execute(update(table).where(*key).values(**change))
+    assert any(words in line for line in lab.differences())
+    key = [column == change.get(column.name, before[column.name]) for column in table.primary_key]
+    with database.write() as conn:
+        conn.execute(update(table).where(*key).values(**before))
+
+
 # ---- restarts that are told late
 
 
@@ -205,7 +235,7 @@ def test_exception_that_todays_settings_cannot_read_stays_as_it_is(lab: Lab) -> 
 
 
 def test_retry_that_fails_leaves_the_exception(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
-    import cdr.pipeline
+    from cdr import pipeline
 
     def failing(*_: Any, **__: Any) -> Any:
         raise RuntimeError("a bug in pairing")
@@ -213,7 +243,7 @@ def test_retry_that_fails_leaves_the_exception(lab: Lab, monkeypatch: pytest.Mon
     lab.journal(invite("c1", 0), bye("c2", 60))
     lab.process(after_s=1_000)
     with monkeypatch.context() as patched:
-        patched.setattr(cdr.pipeline, "pair_group", failing)
+        patched.setattr(pipeline, "pair_group", failing)
         lab.process()
         before = _exceptions(lab)
         assert {row["reason"] for row in before} == {"processing_failed", "stop_without_start"}
@@ -228,3 +258,26 @@ def test_retry_that_fails_leaves_the_exception(lab: Lab, monkeypatch: pytest.Mon
 def _exceptions(lab: Lab) -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = json.loads(lab.tollbook("exceptions", "list", "--json"))
     return found
+
+
+def test_value_that_the_database_refuses_is_found_among_many(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    from cdr import pipeline
+
+    sound = pipeline.pair_group
+
+    def with_one_absurd(events: Any, **known: Any) -> Any:
+        group = sound(events, **known)
+        if events[0].call_id != "c77":
+            return group
+        return group._replace(calls=tuple(call._replace(setup_ms=2**70) for call in group.calls))
+
+    lab.journal(*(invite(f"c{n}", n) for n in range(200)), *(bye(f"c{n}", n + 60) for n in range(200)))
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "pair_group", with_one_absurd)
+        lab.process()
+    assert len(lab.cdrs()) == 199
+    aside = [row for row in _exceptions(lab) if row["kind"] == "call"]
+    assert [row["reason"] for row in aside] == ["processing_failed"] * 2
+    assert lab.differences() == ()
+    lab.tollbook("exceptions", "retry", *(str(row["id"]) for row in aside))
+    assert [row.duration_ms for row in lab.cdrs()] == [60_000] * 200
