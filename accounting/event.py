@@ -11,6 +11,10 @@ SEQ_BITS = 32
 """A writer's seq counts below 2**32; a journal position packs into one BIGINT as `writer << 32 | seq`."""
 
 
+KEY_CHARS = 64
+"""OpenSIPS' acc.callid and FreeRADIUS' radacct.acctsessionid hold no more of a Call-ID."""
+
+
 class EventKind(StrEnum):
     START = "start"  # an INVITE was answered, or a session began
     STOP = "stop"  # BYE, or a session ended
@@ -95,8 +99,12 @@ class Untranslatable(NamedTuple):
 
 
 def group_key(event: AccountingEvent) -> str:
-    """Return what all events of one call share: its Call-ID, or NAS and session id where there is no SIP."""
-    return f"{event.nas}\x00{event.call_id}" if event.is_session else event.call_id
+    """Return what all events of one call share: its Call-ID, or NAS and session id where there is no SIP.
+
+    Of a long id only the head that the narrowest accounting tables keep; pairing tells such calls apart again.
+    """
+    call_id = event.call_id if len(event.call_id) <= KEY_CHARS else event.call_id[:KEY_CHARS]
+    return f"{event.nas}\x00{call_id}" if event.is_session else call_id
 
 
 def key_hash(key: str) -> int:

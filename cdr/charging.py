@@ -27,6 +27,7 @@ from cdr.settle import (
     judge,
     same_charges,
     same_figures,
+    same_matter,
     voided,
 )
 from cdr.store import calls
@@ -64,6 +65,10 @@ class Charging:
                 and same_figures(old, row)
                 and same_charges(charged, verdict.charges, row.answered_at)
             ):
+                continue
+            if closing.only_if_it_matters and old is not None and same_matter(old, row, charged, verdict.charges):
+                call = closing.call
+                plan.evidence.append((closing.id, closing.replaces, call.attempts, call.events))
                 continue
             self._add(plan, place, row, charged, verdict, directory)
         for cdr_id, revision in plan.voids:

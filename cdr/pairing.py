@@ -6,9 +6,10 @@ docs/decisions/pairing.md tells what was decided where the design is silent.
 
 from collections.abc import Sequence
 
-from accounting.event import AccountingEvent, EventKind, group_key
+from accounting.event import KEY_CHARS, AccountingEvent, EventKind, group_key
 from cdr.call import Call, CallState, PairedGroup
 from cdr.pairing_calls import answer_code, call_of, disposition_of, setup_of
+from cdr.pairing_cut import CUT_REASON, by_call_id
 from cdr.pairing_ends import side_of
 from cdr.pairing_evidence import (
     BEGINNINGS,
@@ -43,6 +44,29 @@ def pair_group(
     if not reboots and len(events) <= 2 and (call := _plain_call(events, now_us, limits)):
         return PairedGroup((call,), ())
     assert not any(event.kind in UNPAIRED for event in events)
+    if len(events) > 1 and len(events[0].call_id) >= KEY_CHARS:
+        return _pair_long_ids(events, now_us, reboots, limits)
+    return _pair(events, now_us, reboots, limits)
+
+
+def _pair_long_ids(
+    events: Sequence[AccountingEvent], now_us: int, reboots: Sequence[int], limits: PairingLimits
+) -> PairedGroup:
+    """Return the calls of Call-IDs that begin alike; those of a cut one that could be several are exceptions."""
+    calls: list[Call] = []
+    duplicates: list[int] = []
+    for group, is_doubtful in by_call_id(events):
+        paired = _pair(group, now_us, reboots, limits)
+        duplicates += paired.duplicates
+        calls += map(_held, paired.calls) if is_doubtful else paired.calls
+    return PairedGroup(tuple(calls), tuple(sorted(duplicates)))
+
+
+def _held(call: Call) -> Call:
+    return call._replace(state=CallState.EXCEPTION, reason=CUT_REASON, due_us=None)
+
+
+def _pair(events: Sequence[AccountingEvent], now_us: int, reboots: Sequence[int], limits: PairingLimits) -> PairedGroup:
     kept, duplicates = distinct(events) if len(events) > 1 else (list(events), [])
     if len(kept) == 1 and kept[0].kind in BEGINNINGS:
         found = [Evidence(kept[0].from_tag, tuple(kept), ())]

@@ -289,7 +289,7 @@ def _call_without_start(
 def _failed_call(evidence: Evidence, failed: Sequence[AccountingEvent]) -> Call:
     """Return the CDR of a call that nobody answered, with the last code that the strongest reporter gave the caller."""
     words = by_reporter(failed)
-    words.sort(key=lambda group: min(map(_naming_order, group)))
+    words.sort(key=lambda group: (all(e.sip_code is None for e in group), min(map(_naming_order, group))))
     records = [e for e in words[0] if not e.source_is_own] or words[0]
     last_us = max(e.at_us for e in records)
     deciding = min((e for e in records if e.at_us == last_us), key=_final_order)
@@ -347,6 +347,11 @@ def _orphan(evidence: Evidence, now_us: int, limits: PairingLimits) -> Call:
     due_us = max(event.at_us for event in events) + limits.stop_grace_us
     is_open = now_us < due_us
     absurd = any(e.kind is EventKind.STOP and e.duration_ms is not None for e in events)
+    reason = "absurd_duration" if absurd else ORPHAN_REASONS[reason_of.kind]
+    if (
+        "duration_includes_ringing" in reason_of.flags
+    ):  # acc_cdrs: it ended then, but nothing tells when it was answered
+        reason = "answer_unknown"
     return party_of(reason_of)._replace(
         state=CallState.OPEN if is_open else CallState.EXCEPTION,
         from_tag=reason_of.from_tag,
@@ -354,7 +359,7 @@ def _orphan(evidence: Evidence, now_us: int, limits: PairingLimits) -> Call:
         events=tuple(sorted(event.ref for event in events)),
         reported_us=_reported_us(events),
         flags=tuple(sorted(reason_of.flags)),
-        reason="" if is_open else "absurd_duration" if absurd else ORPHAN_REASONS[reason_of.kind],
+        reason="" if is_open else reason,
         due_us=due_us if is_open else None,
     )
 

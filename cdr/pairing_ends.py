@@ -21,6 +21,7 @@ from cdr.pairing_evidence import (
 )
 
 DISAGREE_MS = 2_500  # reports in whole seconds of one call differ by up to this
+HOUR_US = 3600 * 1_000_000  # the doubled hour of autumn
 NO_MEDIA_END = "ICE session"  # the media went past the relay: their end is not known
 HOLD_US = 10 * SECOND_US  # media that stop so soon after a re-INVITE are on hold, not dead
 MEDIA_GAP = "media_gap"  # a flag: the media were dead long before the BYE, and their end counts
@@ -145,6 +146,8 @@ def _stopped(dialog: Dialog, stops: list[AccountingEvent], tier: int, problems: 
             end = _ended(answered_us, told * 1000, "bye", _released_by(stops, stop, dialog, answer.record), stop)
             return _Candidate((tier, False, rank, 0, *rest), end._replace(flags=flags), False)
         lasted_us = stop.at_us - answer.at_us
+        if lasted_us < -CLOCK_SLACK_US and "ambiguous_hour" in stop.flags and lasted_us >= -HOUR_US:
+            lasted_us += HOUR_US  # its local time came twice that night: it was the second time
         problem = _absurd(lasted_us)
         if problem:
             problems.append(problem)

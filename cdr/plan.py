@@ -23,6 +23,7 @@ class Closing(NamedTuple):
     replaces: int  # the revision that it replaces; 0: none
     call: Call
     only_if_figures_differ: bool = False  # nothing new is known of the call, it is only rated again
+    only_if_it_matters: bool = False  # another source's word on a call that has its CDR: no revision for a trifle
 
 
 @dataclass(slots=True)
@@ -47,9 +48,12 @@ class Plan:
     charge_rows: list[ChargeRow] = field(default_factory=list)
 
     def add_group(
-        self, stored: Sequence[Stored], arrived: int, others: int, paired: PairedGroup, now: datetime
+        self, stored: Sequence[Stored], arrived: int, others: int, paired: PairedGroup, now: datetime, *, sources: int
     ) -> None:
-        """Add what changes for one group: `arrived` events are new, `others` turned out to be of no call."""
+        """Add what changes for one group: `arrived` events are new, `others` turned out to be of no call.
+
+        `sources` is how many sources the group's events come from.
+        """
         before = sum(len(s.refs) for s in stored) + arrived - others
         for s in stored:
             self.counts["events_open"] -= len(s.open_refs or ())
@@ -59,11 +63,11 @@ class Plan:
         after = len(paired.duplicates)
         self.counts["events_duplicate"] += after
         for found in match(stored, paired.calls):
-            self._add_match(found, now)
+            self._add_match(found, now, several=sources > 1)
             after += len(found.call.events) if found.call else 0
         assert before == after, f"pairing lost evidence: {before} events in, {after} out"
 
-    def _add_match(self, found: Match, now: datetime) -> None:
+    def _add_match(self, found: Match, now: datetime, *, several: bool) -> None:
         old, call = found.stored, found.call
         state = call.state if call else None
         if old and old.open_refs is not None and state is not CallState.OPEN:
@@ -76,17 +80,19 @@ class Plan:
         if call is None:
             return
         if state is CallState.CLOSED:
-            self._add_closed(found.id, old, call)
+            self._add_closed(found.id, old, call, several=several)
         elif state is CallState.OPEN:
             self._add_open(found.id, old, call)
         else:
             self._add_exception(found.id, old, call, now)
 
-    def _add_closed(self, call_id: int, old: Stored | None, call: Call) -> None:
+    def _add_closed(self, call_id: int, old: Stored | None, call: Call, *, several: bool) -> None:
         self.counts["events_used"] += len(call.events) - call.attempts
         self.counts["events_attempts"] += call.attempts
-        if old is None or not old.cdr_revision or old.cdr_void or old.cdr_digest != digest(call):
+        if old is None or not old.cdr_revision or old.cdr_void:
             self.closings.append(Closing(call_id, old.cdr_revision if old else 0, call))
+        elif old.cdr_digest != digest(call):
+            self.closings.append(Closing(call_id, old.cdr_revision, call, only_if_it_matters=several))
         elif call_id in self.rate_again:
             self.closings.append(Closing(call_id, old.cdr_revision, call, only_if_figures_differ=True))
         elif old.cdr_refs != call.events or old.cdr_attempts != call.attempts:

@@ -25,6 +25,15 @@ BOOKKEEPING = frozenset(
 )
 
 
+MATTERS = (
+    "direction", "account_id", "carrier_id", "caller", "called", "caller_number", "called_number", "source_ip",
+    "disposition", "billed_s", "forwarded_by", "rating", "rating_reason", "destination", "prefix", "price_micros",
+    "currency", "cost_micros", "cost_currency", "exception",
+)  # fmt: skip
+"""What a CDR says of parties, disposition and charges."""
+TRIFLE_MS = 2_500  # two reports of one call in whole seconds differ by up to this
+
+
 class Charge(NamedTuple):
     """What one party pays for one call. Two equal charges are the same charge."""
 
@@ -357,6 +366,27 @@ def voided(row: CdrRow, place: Place) -> CdrRow:
 def same_figures(old: CdrRow, new: CdrRow) -> bool:
     """Return whether a fresh rating shows what the stored CDR shows, bookkeeping aside."""
     return all(a == b for name, a, b in zip(CdrRow._fields, old, new, strict=True) if name not in BOOKKEEPING)
+
+
+def same_matter(old: CdrRow, new: CdrRow, live: Iterable[LiveCharge], wanted: Iterable[Charge]) -> bool:
+    """Return whether another source's word changes neither charge nor parties nor disposition (design: a revision
+    is made only if it does).
+
+    Two sources of one call differ by fractions of a second, and one says `bye` where the other says `complete`. What
+    is not charged yet is told anew if the durations differ by more than that.
+    """
+    if any(getattr(old, name) != getattr(new, name) for name in MATTERS):
+        return False
+    if _ended_well(old) != _ended_well(new):
+        return False
+    if new.rating != "rated" and abs(old.duration_ms - new.duration_ms) > TRIFLE_MS:
+        return False
+    stored = Counter(one.charge._replace(deck_version_id=0, rate_id=0) for one in live)
+    return stored == Counter(charge._replace(deck_version_id=0, rate_id=0) for charge in wanted)
+
+
+def _ended_well(row: CdrRow) -> str:
+    return "told" if row.stop_cause in ("bye", "complete") else row.stop_cause
 
 
 def same_charges(live: Iterable[LiveCharge], wanted: Iterable[Charge], service_at: datetime | None) -> bool:

@@ -24,13 +24,15 @@ def calls_of(capture: Capture) -> dict[str, list[Call]]:
         if event.kind is not EventKind.OTHER:
             groups[group_key(event)].append(event)
     now_us = max(row.received_us for row in capture.rows) + TWO_DAYS_US if capture.rows else 0
-    found = {}
+    found: dict[str, list[Call]] = {}
     for key, events in groups.items():
-        found[key] = list(pair_group(events, now_us=now_us).calls)
+        calls = list(pair_group(events, now_us=now_us).calls)
+        for call in calls:
+            found.setdefault(call.call_id, []).append(call)
         random.Random(key).shuffle(events)
         twice = [event._replace(ref=event.ref + 1000) for event in events]
         again = pair_group([*twice, *events], now_us=now_us)
-        assert list(again.calls) == found[key]
+        assert list(again.calls) == calls
         assert len(again.duplicates) >= len(events)
     return found
 
