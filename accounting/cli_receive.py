@@ -83,11 +83,14 @@ def _receive(settings: Settings, database: Database, listeners: Sequence[Listene
 
 
 def _stop_on_signals(receiver: Receiver) -> list[int]:
-    """Return a list that gets the number of a signal that asks to stop; a second signal ends the process at once."""
+    """Return a list that gets the number of a signal that asks to stop; an interrupt after it ends the process at once.
+
+    A second SIGTERM does not: a service manager may tell all processes, and the supervisor then tells its children.
+    """
     asked: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
-        if asked:
+        if asked and number == signal.SIGINT:
             raise SystemExit(1)
         asked.append(number)
         receiver.wake()

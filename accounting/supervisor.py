@@ -51,6 +51,7 @@ class _Kept:
         self.process = subprocess.Popen(  # noqa: S603 - our own command
             self.child.command,
             stdin=subprocess.DEVNULL,
+            process_group=0,  # Ctrl-C is told to us alone: a second signal would cut their drain short
             preexec_fn=die_with_parent,  # noqa: PLW1509 - the supervisor has one thread
         )
         self.started = time.monotonic()

@@ -76,7 +76,7 @@ def test_it_answers_and_stops_on_a_signal_with_0(sqlite_url: str, tmp_path: Path
         assert (writer.kind, writer.name, writer.pid) == ("receiver", f"127.0.0.1:{port}", process.pid)
 
 
-def test_a_second_signal_does_not_wait_for_the_database(sqlite_url: str, tmp_path: Path) -> None:
+def test_an_interrupt_after_the_first_signal_does_not_wait_for_the_database(sqlite_url: str, tmp_path: Path) -> None:
     with (
         running(config(tmp_path, sqlite_url)) as (process, port),
         client_of(port) as client,
