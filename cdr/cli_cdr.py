@@ -133,6 +133,10 @@ def close(
         raise TollbookError(
             f"the correction of {cdr_id} is stored, but its call is not closed; see: tollbook exceptions list"
         )
+    if row.ended_at != ended:
+        raise TollbookError(
+            f"the correction of {cdr_id} is stored, but other evidence counts: tollbook cdr show {cdr_id}"
+        )
     typer.echo(f"CDR {cdr_id}, revision {row.revision}: {row.duration_ms / 1000:.3f} s, {row.rating}")
 
 
@@ -143,7 +147,7 @@ def _correction(database: Database, cdr_id: int, ended: Any, reason: str) -> byt
         row = calls.load_latest(conn, [cdr_id]).get(cdr_id)
     if row is None:
         raise TollbookError(f"no CDR has the id {cdr_id}; see the column cdr_id of: tollbook export cdrs")
-    if row.answered_at is None:
+    if row.answered_at is None or row.disposition == "void":
         raise TollbookError(f"CDR {cdr_id} was not answered ({row.disposition}); there is no end to correct")
     if ended < row.answered_at:
         raise TollbookError(f"--ended-at lies before the answer at {clock.iso_ms(row.answered_at)}")

@@ -193,10 +193,9 @@ def select_for_rerate(
         wanted.append(cdr.c.closed_at >= since)
     if until is not None:
         wanted.append(cdr.c.closed_at < until)
-    if ids:
-        wanted.append(cdr.c.id.in_(ids))
-    query = select(cdr.c.id, cdr.c.call_key, cdr.c.call_hash).where(and_(*wanted)).order_by(cdr.c.id)
-    return {row.id: (row.call_key, row.call_hash) for row in conn.execute(query)}
+    query = select(cdr.c.id, cdr.c.call_key, cdr.c.call_hash).where(and_(*wanted))
+    queries = [query.where(cdr.c.id.in_(some)) for some in _chunks(ids)] if ids else [query]
+    return {row.id: (row.call_key, row.call_hash) for query in queries for row in conn.execute(query)}
 
 
 def open_summary(conn: Connection) -> tuple[int, datetime | None]:

@@ -281,3 +281,32 @@ def test_value_that_the_database_refuses_is_found_among_many(lab: Lab, monkeypat
     assert lab.differences() == ()
     lab.tollbook("exceptions", "retry", *(str(row["id"]) for row in aside))
     assert [row.duration_ms for row in lab.cdrs()] == [60_000] * 200
+
+
+# ---- corrections
+
+
+@pytest.mark.parametrize("tag", [b"a", b"\xff\x00\xe9", 'a\\xff"\u2028'.encode()])
+def test_call_of_odd_octets_can_be_closed_by_hand(lab: Lab, database: Database, tag: bytes) -> None:
+    receive(
+        database,
+        PROXY,
+        request(SECRET, (40, 1), (204, 1), (205, 200), (55, T0), (206, tag), (207, b"\x80"), (44, tag + b"@host")),
+    )
+    lab.process()
+    _close(lab, "2026-11-24T06:02:00Z")
+    assert [(row.stop_cause, row.duration_ms) for row in lab.cdrs()] == [("operator", 120_000)]
+
+
+def test_session_can_be_closed_by_hand_and_the_last_word_counts(lab: Lab, database: Database) -> None:
+    receive(database, GATEWAY, session(1, 0))
+    lab.process()
+    _close(lab, "2026-11-24T06:02:00Z")
+    _close(lab, "2026-11-24T06:01:00Z")
+    _close(lab, "2026-11-24T06:02:00Z")
+    assert [(row.stop_cause, row.duration_ms, row.revision) for row in lab.cdrs()] == [("operator", 120_000, 4)]
+
+
+def _close(lab: Lab, ended_at: str) -> None:
+    [row] = lab.cdrs()
+    lab.tollbook("cdr", "close", str(row.id), "--ended-at", ended_at, "--reason", "seen")
