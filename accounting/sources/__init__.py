@@ -64,4 +64,4 @@ def _read(raw: bytes, setup: Setup) -> Choice | Malformed | None:
 
 
 def _unsupported(row: Row, source: Source) -> Untranslatable:
-    return Untranslatable(row.ref, "dialect_unsupported", f"not translated yet: {', '.join(source.dialects)}")
+    return Untranslatable(row.ref, "dialect_unsupported", f"no dialect that is known: {', '.join(source.dialects)}")
