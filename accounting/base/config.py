@@ -144,7 +144,7 @@ class CollectorSettings(SourceSettings):
 
     url: Annotated[DatabaseUrl, Field(repr=False)]
     url_file: Path | None = None
-    flavour: Literal["opensips", "kamailio", "kamailio-cdrs", "radacct"]
+    flavour: Literal["opensips", "kamailio", "kamailio-cdrs", "radacct", "mediaproxy"]
     start: Annotated[str, BeforeValidator(checks.start)]  # all | now | an ISO instant
     timezone: Zone = "UTC"
     columns: dict[ColumnOf, Column] = {}
@@ -152,6 +152,12 @@ class CollectorSettings(SourceSettings):
     interval_s: Annotated[Whole, Field(ge=1, le=86400)] = 2
     batch_max: Annotated[Whole, Field(ge=1, le=100_000)] = 2000  # rows of one commit
     gap_s: Annotated[Whole, Field(ge=1, le=366 * 86400)] = 86400  # how long a missing id may still appear
+
+    @model_validator(mode="after")
+    def _can_start(self) -> Self:
+        if self.flavour == "mediaproxy" and self.start not in ("all", "now"):
+            raise ValueError('start must be "all" or "now": the table media_sessions has no time')
+        return self
 
 
 class MediaSettings(Section):

@@ -11,7 +11,7 @@ class TableSpec(NamedTuple):
 
     name: str
     id: str
-    time: str  # local time by which `start` counts
+    time: str  # local time by which `start` counts; "" where there is none
     needed: tuple[str, ...]
     core: tuple[str, ...]  # what nobody changes in a row: tells it from another row of the same id
     may_be_cut: tuple[str, ...] = ()
@@ -44,6 +44,8 @@ TABLES["radacct"] = (
         state=("acctstarttime", "acctupdatetime", "acctstoptime", "acctsessiontime"),
     ),
 )
+_MEDIA = ("call_id", "from_tag", "to_tag")
+TABLES["mediaproxy"] = (TableSpec("media_sessions", "id", "", ("id", *_MEDIA, "info"), _MEDIA, _MEDIA),)
 NO_CALL_ID = (
     "has no column {callid}, and without the Call-ID a row belongs to no call; add to kamailio.cfg:"
     ' modparam("acc", "cdr_extra", "callid=$ci;from_tag=$ft;to_tag=$tt") and to the table:'

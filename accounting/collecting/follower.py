@@ -50,7 +50,7 @@ class Follower:
         self._names = tuple(columns)
         self._place = {name.lower(): at for at, name in enumerate(self._names)}
         self._id = self._place[spec.id.lower()]
-        self._time = self._place[spec.time.lower()]
+        self._time = self._place[spec.time.lower()] if spec.time else None
         self._core = [self._place[name.lower()] for name in spec.core]
         self._state = [self._place[name.lower()] for name in spec.state if name.lower() in self._place]
         self._widths = {
@@ -202,7 +202,7 @@ class Follower:
     # ---- a row as the journal keeps it
 
     def _raw(self, row: tuple[Value, ...], position: Position, fold: int | None) -> list[bytes]:
-        time = _text(row[self._time])
+        time = self._wall(row)
         if position.skip_before and time and time < position.skip_before and not self._spec.closed:
             return []
         said: dict[str, Any] = {
@@ -222,7 +222,7 @@ class Follower:
 
     def _fold(self, row: tuple[Value, ...], position: Position) -> tuple[int | None, Position]:
         """Return which pass of a doubled hour a row is of, by the order of ids: the clock jumps back once."""
-        wall = _text(row[self._time])
+        wall = self._wall(row)
         found = instants(wall, self._zone)
         if found is None:
             return None, position
@@ -235,6 +235,9 @@ class Follower:
         return int(second), position._replace(
             wall=max(wall, position.wall), second=wall[:10] if second else position.second
         )
+
+    def _wall(self, row: tuple[Value, ...]) -> str:
+        return "" if self._time is None else _text(row[self._time])
 
     def _digest(self, row: tuple[Value, ...], places: Sequence[int]) -> str:
         return blake2b("\x00".join(_text(row[at]) for at in places).encode(), digest_size=8).hexdigest()

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable
 from accounting.sources.fields import Row, Setup, setup_of
 from accounting.sources.localtime import instants
+from accounting.sources.media_sessions import media_session
 from accounting.sources.text import clean, text_of
 from accounting.sources.uri import address_of
 from accounting.sources.values import DAY_US, OLD_US, SECOND_US, YEAR_2000_US, duration_ms, flag, is_own
@@ -213,11 +214,25 @@ def _stopped(
     return event._replace(kind=EventKind.COMPLETE, duration_ms=duration_ms(length_ms, said.flags))
 
 
+# ---- media_sessions
+
+
+def _media_session(said: Said) -> AccountingEvent | Untranslatable:
+    if said.full:
+        flag(said.flags, "maybe_cut")
+    values = {
+        name: value if name == "info" and isinstance(value, str) else _plain(value)
+        for name, value in said.values.items()
+    }
+    return media_session(values, said.row, said.source, said.flags)
+
+
 _TABLES: dict[str, Callable[[Said], AccountingEvent | Untranslatable]] = {
     "acc": _acc,
     "missed_calls": _acc,
     "acc_cdrs": _cdrs,
     "radacct": _radacct,
+    "media_sessions": _media_session,
 }
 
 
