@@ -1,33 +1,27 @@
 """A real Kamailio, configured as docs/howto/kamailio.md shows, reports SIPp's calls; each CDR is what SIPp did.
 
-All calls run at once, against one proxy and one Tollbook. Each calls a number of its own, by which the proxy finds
-the called parties.
+All calls run at once, against one proxy, which reports by RADIUS and writes its tables. Each calls a number of its own,
+by which the proxy finds the called parties. One Tollbook sees RADIUS only, one `acc`, one `acc_cdrs`, one all of it.
 """
 
-import csv
-import subprocess
-import sys
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from shutil import copy
 from typing import NamedTuple
 
 import pytest
+from sqlalchemy import URL, make_url
 
 from accounting.base.clock import parse_instant
 from tests.support import sipp
-from tests.support.daemon import listens, running
 from tests.support.howto import block
-from tests.support.kamailio import kamailio, to
+from tests.support.kamailio import ZONE, kamailio, make_tables, to
 from tests.support.load import free_port
+from tests.support.mariadb import Server
+from tests.support.operator import PRICE_PER_S, Operator
 from tests.support.sipp import Truth
 
 PROXY, CALLERS, CALLED = "127.0.2.1", "127.0.2.2", "127.0.2.3"
-DECK = "prefix,destination,rate\n49,Germany,0.06\n"
-PRICE_PER_S = 0.001
-DURATION_MS_MAX = 1_100  # Kamailio tells times in whole seconds
-
+NOT_ANSWERED = {"answered_at": "", "duration_ms": "0", "stop_cause": "", "released_by": "unknown"}
 PARTIES = {
     "answers": ("uas_answers", "-d", "500"),
     "hangs_up": ("uas_hangs_up", "-d", "2000"),
@@ -35,8 +29,6 @@ PARTIES = {
     "absent": ("uas_absent",),
     "rings": ("uas_rings",),
 }
-
-NOT_ANSWERED = {"answered_at": "", "duration_ms": "0", "stop_cause": "", "released_by": "unknown"}
 
 
 class Call(NamedTuple):
@@ -74,49 +66,110 @@ class Outcome(NamedTuple):
     rows: list[dict[str, str]]
 
 
+class Made(NamedTuple):
+    """All calls were made: what SIPp saw, the Tollbook that heard of them by RADIUS, the proxy's database."""
+
+    truths: dict[str, Truth]
+    radius: Operator
+    database: URL
+
+
 @pytest.fixture(scope="module")
-def outcomes(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path) -> dict[str, Outcome]:
-    """Run all calls; return what became of each."""
+def made(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, mariadb_server: Server) -> Made:
+    """Make all calls."""
     folder = tmp_path_factory.mktemp("kamailio")
-    config = _configure(folder, sqlite_template, port := free_port())
-    with _receiving(config, folder, port):
-        _run_calls(folder, port)
-    tollbook("process", *config, "--now", "2038-01-01T00:00:00Z")
-    tollbook("verify", *config)
-    tollbook("export", "cdrs", *config, "--out", str(folder / "cdrs.csv"))
-    with (folder / "cdrs.csv").open(newline="", encoding="utf-8") as file:
-        rows = list(csv.DictReader(file))
-    result = {}
-    for name in CALLS:
-        [truth] = sipp.truths(sipp.messages(folder, name))
-        result[name] = Outcome(truth, [row for row in rows if row["call_id"] == truth.call_id])
-    assert sum(len(outcome.rows) for outcome in result.values()) == len(rows), "CDRs of calls that nobody made"
-    return result
+    database = make_url(mariadb_server.create())
+    make_tables(database)
+    radius = Operator(folder / "radius", sqlite_template, block("kamailio", "[[clients]]", {"192.0.2.11": PROXY}))
+    with radius.receiving():
+        _run_calls(folder, radius.address, database)
+    truths = {name: sipp.truths(sipp.messages(folder, name))[0] for name in CALLS}
+    return Made(truths, radius, database)
+
+
+@pytest.fixture(scope="module")
+def by_radius(made: Made) -> dict[str, Outcome]:
+    """Return what RADIUS makes of the calls."""
+    _sell(made.radius)
+    return _outcomes(made, made.radius.cdrs())
+
+
+@pytest.fixture(scope="module")
+def by_acc(made: Made, sqlite_template: Path) -> dict[str, Outcome]:
+    """Return what the rows of acc and missed_calls make of the calls."""
+    operator = Operator(made.radius.folder.parent / "acc", sqlite_template, _collector(made, "proxy-2-acc"))
+    _sell(operator)
+    operator.run("collect", "--once")
+    return _outcomes(made, operator.cdrs())
+
+
+@pytest.fixture(scope="module")
+def by_cdrs(made: Made, sqlite_template: Path) -> dict[str, Outcome]:
+    """Return what the rows of acc_cdrs make of the calls."""
+    operator = Operator(made.radius.folder.parent / "cdrs", sqlite_template, _collector(made, "proxy-2-cdrs"))
+    _sell(operator)
+    operator.run("collect", "--once")
+    return _outcomes(made, operator.cdrs())
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_a_call_becomes_the_cdr_of_what_happened(outcomes: dict[str, Outcome], name: str) -> None:
-    truth, rows = outcomes[name]
+def test_radius_becomes_the_cdr_of_what_happened(by_radius: dict[str, Outcome], name: str) -> None:
+    [row] = by_radius[name].rows
+    _check(name, by_radius[name].truth, row, within_ms=1_100)
+    assert row["source"] == "proxy-2"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_rows_of_acc_become_the_cdr_of_what_happened(by_acc: dict[str, Outcome], name: str) -> None:
+    [row] = by_acc[name].rows
+    _check(name, by_acc[name].truth, row, within_ms=100)
+    assert row["source"] == "proxy-2-acc"
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_rows_of_acc_cdrs_become_the_cdr_of_what_happened(by_cdrs: dict[str, Outcome], name: str) -> None:
+    truth, rows = by_cdrs[name]
+    if truth.duration_ms is None:
+        assert rows == [], "the proxy writes a row when an answered call ends"
+        return
     [row] = rows
+    _check(name, truth, row, within_ms=100, but={"stop_cause": "complete", "released_by": "unknown"})
+
+
+def test_all_of_it_is_one_cdr_a_call_and_charges_the_same(made: Made, by_radius: dict[str, Outcome]) -> None:
+    settings = made.radius.folder / "tollbook.toml"
+    settings.write_text(
+        settings.read_text() + _collector(made, "proxy-2-acc", rank=2) + _collector(made, "proxy-2-cdrs", rank=3)
+    )
+    made.radius.run("collect", "--once")
+    after = _outcomes(made, made.radius.cdrs())
+    for name, outcome in by_radius.items():
+        assert after[name].rows == outcome.rows
+
+
+def _check(name: str, truth: Truth, row: dict[str, str], within_ms: int, but: dict[str, str] | None = None) -> None:
     wanted = {
-        "source": "proxy-2",
         "source_ip": CALLERS,
         "caller": name,
         "called": NUMBERS[name],
         "called_number": NUMBERS[name],
+        "account": "acme",
         "from_tag": truth.from_tag,
         "sip_code": str(truth.code),
         **(_answered(truth) if truth.answered_s else NOT_ANSWERED),
         **CALLS[name].cdr,
+        **(but or {}),
     }
     assert {key: row[key] for key in wanted} == wanted
     if truth.answered_s:
         assert abs(parse_instant(row["answered_at"]).timestamp() - truth.answered_s) <= 1.1
     if truth.duration_ms is not None:
-        assert abs(int(row["duration_ms"]) - truth.duration_ms) <= DURATION_MS_MAX
+        assert abs(int(row["duration_ms"]) - truth.duration_ms) <= within_ms
         assert row["rating"] == "rated"
+        price = -(-int(row["duration_ms"]) // 1_000) * PRICE_PER_S
+        assert float(row["cost"]) == pytest.approx(price)
         if row["direction"] == "outbound":
-            assert float(row["price"]) == int(row["duration_ms"]) / 1_000 * PRICE_PER_S
+            assert float(row["price"]) == pytest.approx(price)
 
 
 def _answered(truth: Truth) -> dict[str, str]:
@@ -130,45 +183,47 @@ def _answered(truth: Truth) -> dict[str, str]:
     }
 
 
-@contextmanager
-def _receiving(config: tuple[str, str], folder: Path, port: int) -> Iterator[None]:
-    command = [sys.executable, "-m", "tollbook", "receive", *config]
-    with running(command, folder / "receive.log", lambda: listens(("127.0.0.1", port))):
-        yield
+def _sell(operator: Operator) -> None:
+    accounts = {"acme": ("--ip", CALLERS), "chief": ("--did", NUMBERS["forwarded"])}
+    operator.sell(to=accounts, buy_of=("--ip", CALLED))
 
 
-def _configure(folder: Path, template: Path, port: int) -> tuple[str, str]:
-    for name in ("tollbook.db", "tollbook-journal.db"):
-        copy(template / name, folder / name)
-    client = block("kamailio", "[[clients]]", {"192.0.2.11": PROXY})
-    path = folder / "tollbook.toml"
-    path.write_text(f'[database]\nurl = "sqlite:///tollbook.db"\n[receiver]\nlisten = ["127.0.0.1:{port}"]\n{client}')
-    config = ("--config", str(path))
-    (folder / "deck.csv").write_text(DECK)
-    tollbook("rates", "load", str(folder / "deck.csv"), "--deck", "retail", "--currency", "EUR", *config)
-    tollbook("account", "add", "acme", "--currency", "EUR", "--deck", "retail", *config)
-    tollbook("account", "identify", "acme", "--ip", CALLERS, *config)
-    tollbook("account", "add", "chief", "--currency", "EUR", "--deck", "retail", *config)
-    tollbook("account", "identify", "chief", "--did", NUMBERS["forwarded"], *config)
-    return config
+def _collector(made: Made, name: str, rank: int = 1) -> str:
+    url = made.database.render_as_string(hide_password=False)
+    changes = {
+        "192.0.2.11": PROXY,
+        "mysql://tollbook:secret@192.0.2.30/kamailio": url,
+        "Europe/Berlin": ZONE,
+        'start = "all"': f'start = "all"\nrank = {rank}',
+    }
+    return block("kamailio", f'name = "{name}"', changes)
 
 
-def _run_calls(folder: Path, port: int) -> None:
+def _outcomes(made: Made, rows: list[dict[str, str]]) -> dict[str, Outcome]:
+    result = {
+        name: Outcome(truth, [row for row in rows if row["call_id"] == truth.call_id])
+        for name, truth in made.truths.items()
+    }
+    assert sum(len(outcome.rows) for outcome in result.values()) == len(rows), "CDRs of calls that nobody made"
+    return result
+
+
+def _run_calls(folder: Path, accounting: tuple[str, int], database: URL) -> None:
     parties = {name: (CALLED, free_port()) for name in PARTIES}
     proxy = (PROXY, free_port())
     places = {NUMBERS[name]: _place(call, parties) for name, call in CALLS.items() if call.reaches}
     places[FORWARDED_TO] = to(parties["answers"])
     with ExitStack() as stack:
-        stack.enter_context(kamailio(folder / "proxy", proxy, ("127.0.0.1", port), places))
+        stack.enter_context(kamailio(folder / "proxy", proxy, accounting, places, database))
         for name, (scenario, *options) in PARTIES.items():
             stack.enter_context(sipp.answering(scenario, folder, parties[name], *options))
-        running_calls = {
+        calls = {
             name: sipp.calling(
                 call.scenario, folder, name, proxy, CALLERS, "-s", NUMBERS[name], "-key", "caller", name, *call.options
             )
             for name, call in CALLS.items()
         }
-        for name, process in running_calls.items():
+        for name, process in calls.items():
             sipp.done(process, folder, name)
 
 
@@ -177,9 +232,3 @@ def _place(call: Call, parties: dict[str, tuple[str, int]]) -> str:
         return f'$avp(forward) = "{FORWARDED_TO}"; route(FORWARD);'
     addresses = [parties[name.lstrip("&")] for name in call.reaches]
     return to(*addresses, forked=any(name.startswith("&") for name in call.reaches))
-
-
-def tollbook(*words: str) -> None:
-    """Run a command; fail if it fails."""
-    done = subprocess.run([sys.executable, "-m", "tollbook", *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, (words, done.stdout, done.stderr)

@@ -6,11 +6,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from shutil import copy
 
+from sqlalchemy import URL, create_engine
+
 from tests.support.daemon import program, running
 from tests.support.howto import block
 from tests.support.sipp import SCENARIOS
 
-PACKAGES = "kamailio kamailio-radius-modules"
+PACKAGES = "kamailio kamailio-radius-modules kamailio-mysql-modules"
+STOCK_TABLES = Path("/usr/share/kamailio/mysql")
+ZONE = "Asia/Kolkata"  # of the proxy: nobody else's here
 PROBE = (
     "OPTIONS sip:probe@{host} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bKprobe\r\n"
     "From: <sip:probe@{host}>;tag=p\r\n"
@@ -24,13 +28,18 @@ def kamailio(
     at: tuple[str, int],
     accounting: tuple[str, int],
     places: Mapping[str, str],
+    database: URL,
 ) -> Iterator[None]:
-    """Run one at an address; it reports to a RADIUS server. `places` tells by number what the script does with it."""
+    """Run one at an address; it reports to a RADIUS server and a database.
+
+    `places` tells by number what the script does with a call.
+    """
     folder.mkdir()
     changes = {
         "192.0.2.20:1813": f"{accounting[0]}:{accounting[1]}",
         "192.0.2.20  testing123": f"{accounting[0]}  testing123",
         "/etc/kamailio/radius": f"{folder}/radius",
+        "mysql://kamailio:secret@192.0.2.30/kamailio": database.render_as_string(hide_password=False),
         "bindaddr        *": f"bindaddr        {at[0]}",
     }
     for name, words in (
@@ -38,17 +47,34 @@ def kamailio(
         ("radius-servers", "192.0.2.20  testing123"),
         ("radius-dictionary", "$INCLUDE /etc/radcli"),
         ("accounting-modules.cfg", 'loadmodule "acc_radius.so"'),
+        ("accounting-sql.cfg", 'loadmodule "db_mysql.so"'),
+        ("accounting-cdrs.cfg", 'loadmodule "dialog.so"'),
         ("accounting-requests.cfg", "setflag(1)"),
+        ("accounting-dialogs.cfg", "dlg_manage()"),
+        ("accounting-places.cfg", "$dlg_var(sent) = $ru"),
     ):
         (folder / name).write_text(block("kamailio", words, changes))
     (folder / "addresses.cfg").write_text(f"listen=udp:{at[0]}:{at[1]}\n{_places(places)}")
     copy(SCENARIOS / "kamailio.cfg", folder)
     command = [
-        program("kamailio", PACKAGES), "-DD", "-E", "-f", "kamailio.cfg", "-Y", str(folder), "-w", str(folder),
-        "-m", "32", "-M", "4",
+        "env", f"TZ={ZONE}", program("kamailio", PACKAGES), "-DD", "-E", "-f", "kamailio.cfg",
+        "-Y", str(folder), "-w", str(folder), "-m", "32", "-M", "4",
     ]  # fmt: skip
     with running(command, folder / "log", lambda: _answers(at), cwd=folder):
         yield
+
+
+def make_tables(database: URL) -> None:
+    """Make Kamailio's own tables in an empty database, with the columns that the page adds."""
+    scripts = [STOCK_TABLES / "standard-create.sql", STOCK_TABLES / "acc-create.sql"]
+    statements = "".join(script.read_text() for script in scripts)
+    statements += block("kamailio", "ALTER TABLE acc\n", {}) + block("kamailio", "ALTER TABLE acc_cdrs", {})
+    engine = create_engine(database.set(drivername="mysql+mysqldb"))
+    with engine.begin() as conn:
+        for statement in statements.split(";"):
+            if statement.strip():
+                conn.exec_driver_sql(statement, execution_options={"no_parameters": True})
+    engine.dispose()
 
 
 def _places(places: Mapping[str, str]) -> str:
