@@ -160,7 +160,7 @@ class Tally:
         elif kind is EventKind.OTHER and said.sip_code is not None and 100 < said.sip_code < 200:
             self.early_media += 1
         needs_both = kind in (EventKind.START, EventKind.STOP, EventKind.COMPLETE)
-        if not said.is_session and needs_both and not (said.from_tag and said.to_tag):
+        if not said.is_session and not said.leg and needs_both and not (said.from_tag and said.to_tag):
             self.tagless += 1
 
     def _add_invite(self, said: AccountingEvent, source: Source, numbers: frozenset[int]) -> None:

@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable, group_key, key_hash
 from accounting.sources import translate
 from accounting.sources.describe import describe
-from tests.support.radius import SECRET, body, sign
+from tests.support.radius import SECRET, body, sign, vsa
 from tests.unit.sources.rows import ARRIVED, ARRIVED_US, captures, row, source
 
 CAPTURED = [(captured.raw, captured.received_us) for capture in captures() for captured in capture.rows]
@@ -24,7 +24,28 @@ integers = st.one_of(
     st.integers(0, 2**32 - 1), st.sampled_from([0, 1, 2, 3, 7, 8, 15, 200, 486, ARRIVED, 2**31, 2**32 - 1])
 )
 values = st.one_of(integers, st.binary(max_size=253), st.text(max_size=60).map(lambda text: text.encode()[:253]))
+WRITTEN = (
+    "ANSWERED", "BUSY", "2027-01-15 07:58:50 +0000", "2027-01-15T07:58:50.250000+0518", "1970-01-01 00:00:00 +0000",
+    "*07:58:50.250 CET Fri Jan 15 2027", "h323-conf-id=1 2 3 4", "answer", "Telephony", "h323-connect-time=x", "1C",
+    "outbound", "PJSIP/alice-0000002a", "99:99:99.9 +9999 Foo 99 9999", "192.0.2.1:1720",
+    "\u0661\u0662:\u0663\u0664:\u0665\u0666 UTC Jan \u0661 \u0662\u0660\u0662\u0667",
+)  # fmt: skip
+written = st.one_of(
+    integers,
+    st.binary(max_size=200),
+    st.sampled_from(WRITTEN),
+    st.text(alphabet="0123456789:.+-*TZ UTCJan", max_size=40),
+)
+of_vendors = st.builds(
+    vsa,
+    st.sampled_from([9, 4923, 22736, 27880, 1]),
+    st.sampled_from([1, 2, 4, 5, 8, 13, 15, *range(20, 36), *range(101, 119)]),
+    written,
+)
 bodies = st.one_of(
+    st.tuples(st.sampled_from([1, 2, 3, 7, 8, 15]), st.lists(of_vendors, max_size=15), st.integers(0, 2**32 - 1)).map(
+        lambda told: body([(40, told[0]), (44, "c1"), *told[1], (46, told[2]), (8, told[2])])
+    ),
     st.lists(st.tuples(st.sampled_from(NUMBERS), values), max_size=25).map(body),
     st.lists(st.tuples(st.integers(0, 255), values), max_size=10).map(body),
     st.tuples(
