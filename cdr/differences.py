@@ -124,7 +124,7 @@ def views_of(events: Sequence[AccountingEvent], *, now_us: int, limits: PairingL
 def differences(one: View, other: View) -> list[tuple[str, str, str]]:
     """Return (figure, what the first says, what the second says) where both say something and it differs."""
     found = []
-    if one.disposition and other.disposition and one.disposition != other.disposition:
+    if not _agree(one, other):
         found.append(("disposition", one.disposition, other.disposition))
     elif one.sip_code and other.sip_code and one.sip_code != other.sip_code:
         found.append(("code", str(one.sip_code), str(other.sip_code)))
@@ -137,6 +137,14 @@ def differences(one: View, other: View) -> list[tuple[str, str, str]]:
         if here and there and here != there:
             found.append((figure, here, there))
     return found
+
+
+def _agree(one: View, other: View) -> bool:
+    """Return whether both say how the call came out and agree; one that tells no code knows only that it failed."""
+    if "" in (one.disposition, other.disposition) or one.disposition == other.disposition:
+        return True
+    is_vague = any(view.disposition == "failed" and not view.sip_code for view in (one, other))
+    return is_vague and "answered" not in (one.disposition, other.disposition)
 
 
 def as_dict(comparison: Comparison) -> Mapping[str, object]:

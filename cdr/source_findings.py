@@ -174,7 +174,7 @@ def _oddities(tally: Tally, _: _Others, _now_us: int) -> Iterator[Finding]:
 
 
 def _identifiers(tally: Tally, _: _Others, _now_us: int) -> Iterator[Finding]:
-    if tally.tagless >= FEW and tally.source.dialects != ("radacct",):
+    if tally.tagless >= FEW:
         words = f"{tally.tagless} reports of answered calls lack a tag: forked calls cannot be told apart"
         yield _finding(tally, "no_tags", Severity.PROBLEM, tally.tagless, words)
     severity = Severity.PROBLEM if tally.source.kind == "sql" else Severity.HINT

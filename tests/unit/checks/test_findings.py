@@ -34,6 +34,9 @@ from tests.unit.checks.habits import (
 PAGE = Path(__file__).parents[3] / "docs" / "reference" / "check-sources.md"
 LONG = "x" * 60
 BOTH = ("INVITE", "BYE")
+CDR_ROW = row(
+    "acc_cdrs", 9, callid="c1", start_time="2026-11-24 06:00:00", end_time="2026-11-24 06:00:09", duration="9"
+)
 SESSIONS = [session(f"s{n}", n * 60 + late, status) for n in range(5) for late, status in ((0, START), (30, STOP))]
 
 
@@ -58,12 +61,12 @@ HABITS: list[tuple[str, Source, list[Report], str]] = [
     ("no_stop", ACC, [acc(f"c{n}", "INVITE", n) for n in range(5)], 'do_accounting("db");'),
     ("stop_without_start", OPENSIPS, [bye(f"c{n}", n) for n in range(5)], "missed|failed"),
     ("no_tags", OPENSIPS, calls(5, without=(206, 207)), "Sip-From-Tag  206"),
+    ("no_tags", CDRS, [CDR_ROW] * 3, "from_tag=$dlg(from_tag)"),
+    ("no_source_ip", ACC, [acc(f"c{n}", m, n, src_ip=None) for n in range(5) for m in BOTH], "$acc_extra(src_ip)"),
     ("call_id_cut", ACC, [acc(f"{LONG}{n:04d}", m, n) for n in range(5) for m in BOTH], "callid VARCHAR(255)"),
     ("tag_cut", ACC, [acc(f"c{n}", m, n, from_tag=f"{LONG}{n:04d}") for n in range(5) for m in BOTH],
      "from_tag VARCHAR(255)"),
-    ("duration_includes_ringing", CDRS,
-     [row("acc_cdrs", 9, callid="c1", start_time="2026-11-24 06:00:00", end_time="2026-11-24 06:00:09", duration="9")],
-     '"cdr_start_on_confirmed", 1)'),
+    ("duration_includes_ringing", CDRS, [CDR_ROW], '"cdr_start_on_confirmed", 1)'),
     ("no_event_timestamp", OPENSIPS, calls(5, without=(55,)), "Event-Timestamp  55  date"),
     ("bad_timestamp", OPENSIPS, many(invite("c9", 9, _55=1000)), "set-ntp true"),
     ("failed_twice", OPENSIPS, many(invite("b", 9, FAILED, 486), invite("b", 9, FAILED, 486)), '"failed");'),

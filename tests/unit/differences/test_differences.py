@@ -32,6 +32,12 @@ def test_another_code_is_told_once_with_the_disposition() -> None:
     assert [figure for figure, _, _ in differences(view(code=486), view())] == ["disposition"]
 
 
+def test_a_failure_without_a_code_agrees_with_any_failure() -> None:
+    vague = View("cdrs", "failed", None, None, False, "", "")
+    assert not differences(vague, view(code=486))
+    assert differences(vague, view()) == [("disposition", "failed", "answered")]
+
+
 def test_each_source_is_paired_alone() -> None:
     scenario = parse("""
     10:00:00 start    c1  alice > bob
