@@ -47,7 +47,7 @@ def media(config: ConfigOption = None) -> None:
 
 
 def _follow(logs: Sequence[MediaLog]) -> None:
-    """Store what comes until a signal asks to stop; then what has come."""
+    """Store what comes until a signal asks to stop; then what the sockets hold, for a file is read again."""
     wake, asked = _asked_to_stop()
     with selectors.DefaultSelector() as selector:
         selector.register(wake, selectors.EVENT_READ)
@@ -60,7 +60,7 @@ def _follow(logs: Sequence[MediaLog]) -> None:
                 while one.step() and not asked:
                     pass
     for one in logs:
-        while one.step():
+        while isinstance(one.inbox, UdpInbox) and one.step():
             pass
 
 

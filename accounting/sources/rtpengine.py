@@ -5,7 +5,7 @@ they hold its timeout.
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable
 from accounting.sources.fields import Row
@@ -52,7 +52,7 @@ def translate_rtpengine(row: Row, source: Source) -> AccountingEvent | Untransla
         role=source.role,
         call_id=call_id,
         from_tag=fields.get(f"{caller}_local_tag", ""),
-        to_tag=fields.get(f"{caller}_remote_tag", ""),
+        to_tag=_callee_tag(fields, legs, caller, row.received_us),
         nas=peer_address(row.peer) if len(row.peer) == PEER_BYTES else "",
         timed=at_us is not None,
         media_info=", ".join(dict.fromkeys(fields[f"{leg}_termination"] for leg in legs)),
@@ -78,12 +78,20 @@ def _fields(raw: bytes) -> dict[str, str]:
     return fields
 
 
-def _last_packet_us(fields: Fields, received_us: int) -> int | None:
+def _callee_tag(fields: Fields, legs: Sequence[str], caller: str, received_us: int) -> str:
+    """Return the tag of the other leg; where a call was forked, of the one that had a packet last."""
+    tags = {leg: fields.get(f"{leg}_local_tag", "") for leg in legs if leg != caller}
+    others = [(_last_packet_us(fields, received_us, f"{leg}_") or 0, leg) for leg, tag in tags.items() if tag]
+    return tags[max(others)[1]] if others else fields.get(f"{caller}_remote_tag", "")
+
+
+def _last_packet_us(fields: Fields, received_us: int, leg: str = "ml") -> int | None:
     """Return when the last RTP packet of any stream came. A stream without packets tells its own beginning there."""
     times = [
         us
         for key in fields
         if (stream := _STREAM.fullmatch(key))
+        and key.startswith(leg)
         and fields.get(f"{stream[1]}_relayed_packets", "0").strip("0")
         and (us := _time_us(fields, key, received_us))
     ]

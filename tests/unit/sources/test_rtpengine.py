@@ -88,6 +88,12 @@ def test_leg_of_the_caller_gives_the_tags_wherever_it_stands() -> None:
     assert (told.from_tag, told.to_tag) == ("f", "t")
 
 
+def test_forked_call_has_the_callee_that_sent_last() -> None:
+    branch = leg(1, "lost", "f", "TO_TAG", last=LAST - 30)
+    told = event(line(caller().replace("remote_tag=t", "remote_tag=lost"), branch, leg(2, "t", "f", "TO_TAG")))
+    assert (told.from_tag, told.to_tag) == ("f", "t")
+
+
 def test_offer_without_answer_has_no_callee() -> None:
     alone = caller(packets=0, why="OFFER_TIMEOUT").replace("ml0_remote_tag=t, ", "")
     assert (event(line(alone)).from_tag, event(line(alone)).to_tag) == ("f", "")
