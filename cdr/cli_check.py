@@ -86,12 +86,12 @@ def _seen(database: Database, window: "Window") -> "Iterator[Seen]":
 
 
 def _sentence(window: "Window", since: str, count: int) -> str:
-    told = f"{window.rows} reports since {since}"
+    told = f"{window.rows} report{'' if window.rows == 1 else 's'} since {since}"
     if window.looked_at < window.rows:
         told += f", of which the newest {window.looked_at} were looked at (at most {ROWS_MAX})"
     return f"{told}: {count or 'no'} finding{'' if count == 1 else 's'}."
 
 
 def _lines(finding: "Finding") -> list[str]:
-    head = f"{finding.source}: {finding.severity} {finding.code}"
+    head = f"{finding.source}: {finding.severity} {finding.code}{f' ({finding.count})' if finding.count else ''}"
     return [head, f"  {finding.words}.", *(f"    {line}" for line in finding.mend.splitlines())]

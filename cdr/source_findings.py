@@ -152,18 +152,14 @@ def _cdr_mode(tally: Tally, others: _Others, now_us: int) -> Iterator[Finding]:
 def _oddities(tally: Tally, _: _Others, _now_us: int) -> Iterator[Finding]:
     for flag, (severity, words) in _FLAGS.items():
         if count := tally.flags[flag]:
-            yield _finding(tally, flag, severity, count, f"{count} {words}")
+            yield _finding(tally, flag, severity, count, words)
     if tally.early_media:
-        words = (
-            f"{tally.early_media} provisional answers (183) were accounted: the answer gets the time of the 183, and"
-        )
+        words = "provisional answers (183) were accounted: the answer gets the time of the 183, and"
         yield _finding(
             tally, "early_media", Severity.PROBLEM, tally.early_media, f"{words} callers pay for the ringing"
         )
     if tally.doubled_failed:
-        words = (
-            f"{tally.doubled_failed} failed calls were reported twice, as missed and as failed: harmless, one CDR each"
-        )
+        words = "failed calls were reported twice, as missed and as failed: harmless, one CDR each"
         yield _finding(tally, "failed_twice", Severity.NOTE, tally.doubled_failed, words)
     if tally.sessions and not tally.kinds[EventKind.NAS_ON] + tally.kinds[EventKind.NAS_OFF]:
         words = "no Accounting-On came: if it never does, sessions cut off by a restart stay open until max_age_s"
@@ -175,7 +171,7 @@ def _oddities(tally: Tally, _: _Others, _now_us: int) -> Iterator[Finding]:
 
 def _identifiers(tally: Tally, _: _Others, _now_us: int) -> Iterator[Finding]:
     if tally.tagless >= FEW:
-        words = f"{tally.tagless} reports of answered calls lack a tag: forked calls cannot be told apart"
+        words = "reports of answered calls lack a tag: forked calls cannot be told apart"
         yield _finding(tally, "no_tags", Severity.PROBLEM, tally.tagless, words)
     severity = Severity.PROBLEM if tally.source.kind == "sql" else Severity.HINT
     for code, full, longest, what in (
@@ -195,20 +191,18 @@ def _attributes(tally: Tally, _: _Others, _now_us: int) -> Iterator[Finding]:
         family = tally.family_of_strangers.most_common(1)
         count = tally.strangers
         if family:
-            words = (
-                f"{count} reports carry SIP attributes by the numbers of dictionary {family[0][0]!r}, and the settings"
-            )
+            words = f"reports carry SIP attributes by the numbers of dictionary {family[0][0]!r}, and the settings"
             words += " read them by others: methods, codes and tags are lost"
             yield _finding(tally, "wrong_dictionary", Severity.PROBLEM, count, words, family=family[0][0])
         else:
-            words = f"{count} reports carry no SIP attribute: the proxy's own dictionary does not name them"
+            words = "reports carry no SIP attribute: the proxy's own dictionary does not name them"
             yield _finding(tally, "no_sip_attributes", Severity.PROBLEM, count, words)
     elif tally.unknown:
         numbers = ", ".join(map(str, sorted(tally.unknown)[:NUMBERS_SHOWN_MAX]))
         words = f"attributes that this client's dictionary does not know are kept and not used: {numbers}"
         yield _finding(tally, "unknown_attributes", Severity.NOTE, max(tally.unknown.values()), words)
     for reason, (count, detail) in sorted(tally.unreadable.items()):
-        words = f"{count} reports are in quarantine ({reason}): {_QUARANTINE_WORDS.get(reason, 'they cannot be read')}"
+        words = f"reports are in quarantine ({reason}): {_QUARANTINE_WORDS.get(reason, 'they cannot be read')}"
         mend = mend_of(reason, source) or "tollbook quarantine list        # tells each, and why"
         yield Finding(source.name, "quarantined", Severity.PROBLEM, count, f"{words}; the first: {detail}", mend)
 

@@ -29,6 +29,10 @@ _CDR_EXTRA = (
     ' auth_user=$dlg_var(auth_user)")        # docs/howto/kamailio.md tells how they are set'
 )
 
+_SILENT = (
+    "acctserver  HOST:1813        # in its radiusclient.conf: the host of Tollbook;"
+    " then docs/howto/generic-radius.md, Does the receiver answer?"
+)
 _OWN_TABLES = ("kamailio-cdrs", "radacct")
 
 MENDS: dict[str, dict[str, str]] = {
@@ -136,7 +140,9 @@ MENDS: dict[str, dict[str, str]] = {
     "stop_with_invite": {"": 'modparam("acc", "leg_fields", "")        # they shift other attributes over RADIUS'},
     "silent": {
         "sql": "tollbook collect --once        # says what is wrong",
-        "": "acctserver in its radiusclient.conf; then docs/howto/generic-radius.md, Does the receiver answer?",
+        "opensips": _SILENT,
+        "kamailio": _SILENT,
+        "": "docs/howto/generic-radius.md, Does the receiver answer?",
     },
     # why reports are in quarantine
     "dialect_unsupported": {"": 'dialect = ["..."]        # in tollbook.toml, [[clients]] {name}: what it really is'},

@@ -86,7 +86,7 @@ def _pair_lines(pair: Pair) -> list[str]:
     differing = ", ".join(f"{figure} {calls}" for figure, calls in sorted(pair.differing.items()))
     lines = ["", f"{pair.first} and {pair.second}: {pair.both} calls seen by both; differing: {differing or 'none'}"]
     for name in (pair.first, pair.second):
-        lines.append(f"  only {name}: {pair.only[name]} calls")
+        lines.append(f"  seen by {name} only: {pair.only[name]}")
         lines += [f"    cdr {one.cdr_id}  {one.call_id}" for one in pair.only_shown[name]]
         lines += _more(pair.only[name], len(pair.only_shown[name]))
     for d in pair.differing_shown:

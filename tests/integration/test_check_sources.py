@@ -39,7 +39,7 @@ def test_findings_name_source_code_and_mend(lab: Lab) -> None:
     told = {(f["source"], f["code"]): f for f in found["findings"]}
     assert told["proxy-1", "early_media"]["count"] == 4
     assert told["proxy-1", "early_media"]["mend"] == 'modparam("acc", "early_media", 0)'
-    assert told["proxy-1", "quarantined"]["words"].startswith("1 reports are in quarantine (bad_packet)")
+    assert told["proxy-1", "quarantined"]["words"].startswith("reports are in quarantine (bad_packet)")
     assert {("proxy-2", "silent"), ("acc-1", "silent")} <= told.keys()
     assert told["proxy-2", "silent"]["severity"] == "problem"
 
@@ -47,8 +47,8 @@ def test_findings_name_source_code_and_mend(lab: Lab) -> None:
 def test_a_list_for_people_indents_the_lines_that_mend(lab: Lab) -> None:
     lab.journal(invite("c1", 0, status=FAILED, code=183))
     told = lab.tollbook("check", "sources", *SINCE)
-    assert told.startswith("1 reports since 2026-11-24T00:00:00.000Z: ")
-    assert "\nproxy-1: problem early_media\n  1 provisional answers" in told
+    assert told.startswith("1 report since 2026-11-24T00:00:00.000Z: ")
+    assert "\nproxy-1: problem early_media (1)\n  provisional answers" in told
     assert '\n    modparam("acc", "early_media", 0)\n' in told
 
 

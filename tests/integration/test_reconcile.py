@@ -105,7 +105,7 @@ def test_a_table_for_people_names_calls_and_figures(both: Both) -> None:
     both.process()
     told = both.tollbook("reconcile", "--date", DAY)
     assert f"{DAY} (UTC): 2 calls, seen by proxy-1 2, proxy-2 1" in told
-    assert "only proxy-1: 1 calls" in told
+    assert "seen by proxy-1 only: 1" in told
     assert "duration: proxy-1 60.000 s, proxy-2 75.000 s" in told
 
 
