@@ -21,6 +21,7 @@ from tests.support.operator import PRICE_PER_S, Operator
 from tests.support.sipp import Truth
 
 PROXY, CALLERS, CALLED = "127.0.2.1", "127.0.2.2", "127.0.2.3"
+FORWARDED_TO, TRANSFERRED_TO = "+4930999991", "+4930999992"
 NOT_ANSWERED = {"answered_at": "", "duration_ms": "0", "stop_cause": "", "released_by": "unknown"}
 PARTIES = {
     "answers": ("uas_answers", "-d", "500"),
@@ -28,6 +29,8 @@ PARTIES = {
     "busy": ("uas_busy",),
     "absent": ("uas_absent",),
     "rings": ("uas_rings",),
+    "answers_cancelled": ("uas_answers_cancelled",),
+    "transfers": ("uas_transfers", "-d", "1000", "-key", "third", TRANSFERRED_TO),
 }
 
 
@@ -53,10 +56,17 @@ CALLS = {
     "neither_of_two_answers": Call("uac_fails", (), ("rings", "&busy"), {}),
     "forwarded": Call("uac_hangs_up", ("-d", "2000"), ("forward",), {"forwarded_by": "chief", "direction": "on_net"}),
     "held": Call("uac_holds", ("-d", "1500"), ("answers",), {}),
+    "answered_as_it_is_cancelled": Call("uac_cancels_too_late", (), ("answers_cancelled",), {}),
+    # Kamailio reports the first answer only, and both BYEs.
+    "two_answer": Call("uac_gets_two_answers", ("-d", "2000"), ("answers", "&answers_cancelled"), {}),
+    "blind_transfer": Call("uac_is_transferred", ("-d", "1500"), ("transfers",), {}),
+    "call_id_taken": Call("uac_hangs_up", ("-d", "2000", "-cid_str", "taken@lab.example"), ("answers",), {}),
+    "call_id_taken_again": Call("uac_hears_bye", ("-cid_str", "taken@lab.example"), ("hangs_up",), {}),
     "bye_is_lost": Call("uac_vanishes", (), ("answers",), {"stop_cause": "max_age", "released_by": "system"}),
 }
+LED_TO = {"blind_transfer/0": ("blind_transfer", TRANSFERRED_TO)}
+"""Calls that another call led to: its caller, and the number called."""
 NUMBERS = {name: f"+49301234560{number:02}" for number, name in enumerate(CALLS)}
-FORWARDED_TO = "+4930999999"
 
 
 class Outcome(NamedTuple):
@@ -83,8 +93,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, mariad
     radius = Operator(folder / "radius", sqlite_template, block("kamailio", "[[clients]]", {"192.0.2.11": PROXY}))
     with radius.receiving():
         _run_calls(folder, radius.address, database)
-    truths = {name: sipp.truths(sipp.messages(folder, name))[0] for name in CALLS}
-    return Made(truths, radius, database)
+    return Made(_truths(folder), radius, database)
 
 
 @pytest.fixture(scope="module")
@@ -112,21 +121,21 @@ def by_cdrs(made: Made, sqlite_template: Path) -> dict[str, Outcome]:
     return _outcomes(made, operator.cdrs())
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [*CALLS, *LED_TO])
 def test_radius_becomes_the_cdr_of_what_happened(by_radius: dict[str, Outcome], name: str) -> None:
     [row] = by_radius[name].rows
     _check(name, by_radius[name].truth, row, within_ms=1_100)
     assert row["source"] == "proxy-2"
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [*CALLS, *LED_TO])
 def test_rows_of_acc_become_the_cdr_of_what_happened(by_acc: dict[str, Outcome], name: str) -> None:
     [row] = by_acc[name].rows
     _check(name, by_acc[name].truth, row, within_ms=100)
     assert row["source"] == "proxy-2-acc"
 
 
-@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("name", [*CALLS, *LED_TO])
 def test_rows_of_acc_cdrs_become_the_cdr_of_what_happened(by_cdrs: dict[str, Outcome], name: str) -> None:
     truth, rows = by_cdrs[name]
     if truth.duration_ms is None:
@@ -148,16 +157,17 @@ def test_all_of_it_is_one_cdr_a_call_and_charges_the_same(made: Made, by_radius:
 
 
 def _check(name: str, truth: Truth, row: dict[str, str], within_ms: int, but: dict[str, str] | None = None) -> None:
+    caller, number = LED_TO[name] if name in LED_TO else (name, NUMBERS[name])
     wanted = {
         "source_ip": CALLERS,
-        "caller": name,
-        "called": NUMBERS[name],
-        "called_number": NUMBERS[name],
+        "caller": caller,
+        "called": number,
+        "called_number": number,
         "account": "acme",
         "from_tag": truth.from_tag,
         "sip_code": str(truth.code),
         **(_answered(truth) if truth.answered_s else NOT_ANSWERED),
-        **CALLS[name].cdr,
+        **(CALLS[name].cdr if name in CALLS else {}),
         **(but or {}),
     }
     assert {key: row[key] for key in wanted} == wanted
@@ -201,18 +211,28 @@ def _collector(made: Made, name: str, rank: int = 1) -> str:
 
 def _outcomes(made: Made, rows: list[dict[str, str]]) -> dict[str, Outcome]:
     result = {
-        name: Outcome(truth, [row for row in rows if row["call_id"] == truth.call_id])
+        name: Outcome(truth, [row for row in rows if (row["call_id"], row["from_tag"]) == truth[:2]])
         for name, truth in made.truths.items()
     }
     assert sum(len(outcome.rows) for outcome in result.values()) == len(rows), "CDRs of calls that nobody made"
     return result
 
 
+def _truths(folder: Path) -> dict[str, Truth]:
+    """Return what was seen of each call, and of the calls that others led to."""
+    truths = {}
+    for name in CALLS:
+        truths[name], *more = sipp.truths(sipp.messages(folder, name))
+        truths |= {f"{name}/{number}": truth for number, truth in enumerate(more)}
+    assert truths.keys() == CALLS.keys() | LED_TO.keys()
+    return truths
+
+
 def _run_calls(folder: Path, accounting: tuple[str, int], database: URL) -> None:
     parties = {name: (CALLED, free_port()) for name in PARTIES}
     proxy = (PROXY, free_port())
     places = {NUMBERS[name]: _place(call, parties) for name, call in CALLS.items() if call.reaches}
-    places[FORWARDED_TO] = to(parties["answers"])
+    places |= {number: to(parties["answers"]) for number in (FORWARDED_TO, TRANSFERRED_TO)}
     with ExitStack() as stack:
         stack.enter_context(kamailio(folder / "proxy", proxy, accounting, places, database))
         for name, (scenario, *options) in PARTIES.items():

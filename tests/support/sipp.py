@@ -38,7 +38,7 @@ class Truth(NamedTuple):
 
     call_id: str
     from_tag: str
-    to_tag: str  # of the last final response to the INVITE
+    to_tag: str  # of the answer that lasted longest, else of the last refusal
     code: int
     started_s: float
     answered_s: float | None
@@ -120,19 +120,31 @@ def _truth(invite: Message, call: Sequence[Message]) -> Truth:
         if not m.sent and m.cseq == invite.cseq and m.first.startswith("SIP/2.0 ") and int(m.first.split()[1]) >= 200
     ]  # fmt: skip
     assert finals, f"{invite.headers['call-id']} was never answered or refused"
-    answers = [m for m in finals if m.first.startswith("SIP/2.0 2")]
-    byes = [m for m in call if m.first.startswith("BYE ")]
-    released = ("caller" if byes[0].sent else "callee") if byes else "unknown"
+    byes = [m for m in reversed(call) if m.first.startswith("BYE ")]
+    ends = {tag: bye for tag in _answers(finals) for bye in byes if _is_of(bye, tag)}
+    lasted = {tag: ends[tag].at_s - at_s if tag in ends else 0.0 for tag, at_s in _answers(finals).items()}
+    to_tag = max(lasted, key=lambda tag: lasted[tag]) if lasted else tag_of(finals[-1].headers["to"])
+    bye = ends.get(to_tag)
     return Truth(
         invite.headers["call-id"],
         tag_of(invite.headers["from"]),
-        tag_of(finals[-1].headers["to"]),
+        to_tag,
         int(finals[-1].first.split()[1]),
         invite.at_s,
-        answers[0].at_s if answers else None,
-        byes[0].at_s if byes else None,
-        released,
+        _answers(finals).get(to_tag),
+        bye.at_s if bye else None,
+        "unknown" if bye is None else "caller" if bye.sent else "callee",
     )
+
+
+def _answers(finals: Sequence[Message]) -> dict[str, float]:
+    """Return when each called party answered, by its tag."""
+    answers = [m for m in reversed(finals) if m.first.startswith("SIP/2.0 2")]
+    return {tag_of(m.headers["to"]): m.at_s for m in answers}
+
+
+def _is_of(bye: Message, tag: str) -> bool:
+    return tag in (tag_of(bye.headers["to"]), tag_of(bye.headers["from"]))
 
 
 def _command(scenario: str, base: Path, at: tuple[str, int], options: Sequence[str]) -> list[str]:
