@@ -7,7 +7,7 @@ four. Which call a leg is of is known by then; nothing here decides how the call
 from collections.abc import Sequence
 
 from accounting.event import AccountingEvent, EventKind
-from cdr.pairing_evidence import Evidence, in_order, reporter, strength, told_ms
+from cdr.pairing_evidence import Evidence, in_order, reporter, same_but_time, strength, told_ms
 
 _ANSWER, _ORIGINATE = "answer", "originate"
 _KINDS = (EventKind.COMPLETE, EventKind.START, EventKind.FAILED)  # what ends the call first
@@ -40,9 +40,12 @@ def join_legs(evidence: Evidence) -> Evidence:
 def is_next_call(event: AccountingEvent, call: Sequence[AccountingEvent], began_us: int) -> bool:
     """Return whether a leg begins another call of the same caller's: one that goes out after another's end.
 
-    So a calling card, or a transfer, shows it. By one gateway's clock only: another's may run ahead.
+    So a calling card, or a transfer, shows it. By one gateway's clock only: another's may run ahead. A report without
+    a time of its own may only say again, later, what was said before.
     """
     if event.leg != _ORIGINATE or event.kind is EventKind.FAILED:
+        return False
+    if not event.timed and any(same_but_time(event, other) for other in call):
         return False
     ends = [
         other.at_us + (told_ms(other) or 0) * 1000

@@ -164,7 +164,7 @@ def _with_parties(event: AccountingEvent, report: Report, told: dict[str, str]) 
         caller_uri=calling or user,
         called_uri=called,
         translated_uri="" if is_answer else uri(user_part(called), _without_port(remote)),
-        auth_user=user,
+        auth_user="" if user == calling else user,  # the calling number stands there too: nobody proved that
         from_user=user_part(calling),
         source_ip=source_ip,
     )

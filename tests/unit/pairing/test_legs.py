@@ -109,6 +109,12 @@ def test_calls_one_after_the_other_under_one_id_are_each_a_call() -> None:
     assert [(call.called_uri, call.duration_ms) for call in calls] == [("49151", 60_000), ("49152", 30_000)]
 
 
+def test_repeat_of_a_leg_without_a_time_of_its_own_is_no_next_call() -> None:
+    first = leg("originate", 10, 3, called_uri="49151")._replace(timed=False, created_us=None)
+    [call] = calls_of(first, first._replace(at_us=first.at_us + 20 * SECOND))
+    assert call.duration_ms == 3_000
+
+
 def test_leg_by_a_clock_that_runs_ahead_is_of_the_same_call() -> None:
     [call] = calls_of(leg("originate", 10, 5, created=1), leg("originate", 40, 5, created=31, nas="gw2"))
     assert call.duration_ms == 5_000

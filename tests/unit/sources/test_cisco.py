@@ -41,8 +41,15 @@ def test_legs_name_their_ends_of_the_call() -> None:
     assert (into.leg, into.source_ip, into.translated_uri) == ("answer", "203.0.113.7", "")
     wire = leg("answer", "Telephony", remote="203.0.113.7")
     assert (wire.source_ip, wire.caller_uri, wire.called_uri, wire.auth_user) == (
-        "", "34600123123", "4915112345678", "34600123123",
+        "", "34600123123", "4915112345678", "",
     )  # fmt: skip
+
+
+def test_user_is_trusted_unless_it_is_only_the_calling_number() -> None:
+    told = (STOPPED, vsa(9, 24, "1 2 3 4"), (31, "34600123123"))
+    assert event(*told, (1, "34600123123"), by=BY).auth_user == ""
+    card = event(*told, (1, "card-7"), by=BY)
+    assert (card.auth_user, card.caller_uri, card.from_user) == ("card-7", "34600123123", "34600123123")
 
 
 def test_ids_of_a_call_are_spelt_one_way() -> None:
