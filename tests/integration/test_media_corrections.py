@@ -1,19 +1,25 @@
 """What the media tell after a call was charged: a new revision, a reversal and a new charge, on either database."""
 
+import csv
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from accounting.base.config import MediaSettings
 from accounting.db.engine import Database
 from accounting.event import Source
 from accounting.journal import JournalWriter, register_source
+from accounting.media_log import MediaLog
 from tests.support.lab import PEER, T0, Lab, bye, invite
 from tests.support.radius import SECRET, request
 
 DECK = "prefix,destination,rate\n4915,Germany mobile,0.60\n"
 RTPENGINE = Source(id=0, name="relay-1", kind="media", dialects=("rtpengine",), rank=2)
 MEDIAPROXY = Source(id=0, name="relay-2", dialects=("mediaproxy",), dictionary="opensips", rank=2)
+KAMAILIO = Source(id=0, name="proxy-2", dialects=("kamailio",), own_addresses=("127.0.0.1",))
+CORPUS = Path(__file__).parents[1] / "data" / "corpus"
 HOURS_S = 7_200
 
 
@@ -117,3 +123,34 @@ def test_setting_turns_the_rule_off(sqlite_url: str, tmp_path: Path) -> None:
         [cdr] = lab.cdrs()
         assert (cdr.stop_cause, cdr.duration_ms) == ("bye", HOURS_S * 1000)
         lab.close()
+
+
+def test_captured_calls_with_rtpengine_become_the_cdrs_that_took_place(lab: Lab, tmp_path: Path) -> None:
+    lines = map(json.loads, (CORPUS / "rtpengine-cdr-syslog.jsonl").read_text().splitlines())
+    (tmp_path / "cdr.log").write_text("".join(f"{told['line']}\n" for told in lines if told["kind"] == "syslog"))
+    truths = {}
+    writer = JournalWriter(lab.database, "receiver", "captured")
+    number = register_source(lab.database, KAMAILIO)
+    for scenario in sorted((CORPUS / "kamailio-rtpengine").iterdir()):
+        [truth] = json.loads((scenario / "truth.json").read_text())["calls"]
+        truths[truth["call_id"]] = truth
+        packets = [json.loads(line) for line in (scenario / "radius.jsonl").read_text().splitlines()]
+        writer.append([(int(p["recv_epoch"] * 1e6), number, PEER, bytes.fromhex(p["hex"])) for p in packets])
+    writer.close()
+    log = MediaLog(lab.database, MediaSettings(name="relay-1", file=tmp_path / "cdr.log", rank=2))
+    while log.step():
+        pass
+    log.close()
+    lab.process()
+    lab.tollbook("export", "cdrs", "--out", str(tmp_path / "cdrs.csv"))
+    with (tmp_path / "cdrs.csv").open(newline="", encoding="utf-8") as file:
+        found = {row["call_id"]: row for row in csv.DictReader(file)}
+    assert found.keys() == truths.keys()
+    for call_id, row in found.items():
+        truth = truths[call_id]
+        assert (row["caller"], row["from_tag"], row["to_tag"]) == ("alice", truth["from_tag"], truth["to_tag"])
+        lasted = truth["billable_ms"] or 5_000  # of RTP, as the scenario's note says
+        assert abs(int(row["duration_ms"]) - lasted) <= 1_100
+        ended = ("bye", truth["released_by"]) if truth["bye_codes"] else ("media", "system")
+        assert (row["stop_cause"], row["released_by"], row["exception"]) == (*ended, "")
+    assert not lab.differences()

@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable
 from accounting.sources import translate
@@ -98,3 +100,26 @@ def test_absurd_figures_are_not_used(odd: Any) -> None:
     told = event(stream(end=odd, wait=odd), {"status": odd}, odd, duration=odd, start_time=odd)  # type: ignore[arg-type]
     assert told.duration_ms is None
     assert (told.at_us, told.timed) == (ARRIVED_US, False)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=9),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                ["call_id", "streams", "status", "end_time", "timeout_wait", "duration", "start_time", "x"]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=12,
+)
+
+
+@given(JSON, st.booleans())
+def test_no_statistics_break_translation(info: Any, timed_out: bool) -> None:
+    told = info | {"timed_out": timed_out} if isinstance(info, dict) else info
+    got = translate(row(raw(columns={"info": json.dumps(told)})), RELAY)
+    assert isinstance(got, AccountingEvent | Untranslatable)

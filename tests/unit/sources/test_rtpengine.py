@@ -4,6 +4,8 @@ import json
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable
 from accounting.sources import translate
@@ -120,6 +122,16 @@ def test_line_that_was_cut_short_tells_no_end() -> None:
 def test_absurd_times_are_not_used() -> None:
     for last in ("0", "99999999999", "4294967296000", "x", "-5", ""):
         assert event(line(caller(last=last))).ended_us is None
+
+
+@given(st.binary(max_size=300), st.lists(st.tuples(st.integers(0, 1900), st.binary(max_size=3)), max_size=4))
+def test_no_line_breaks_translation(noise: bytes, edits: list[tuple[int, bytes]]) -> None:
+    broken = bytearray(LINES[1])
+    for place, octets in edits:
+        broken[place : place + 1] = octets
+    for raw in (noise, bytes(broken)):
+        assert isinstance(translate(row(raw), RELAY), AccountingEvent | Untranslatable)
+        is_cdr_line(raw)
 
 
 def test_what_is_no_cdr_is_refused() -> None:
