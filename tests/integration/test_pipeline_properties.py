@@ -22,6 +22,7 @@ from accounting.db.engine import open_database, upgrade_database
 from accounting.event import Source, pack_ref
 from accounting.journal import JournalWriter, fetch, load_sources, register_source, seq_counts
 from cdr.rerate import rerate
+from cdr.settle import MATTERS
 from cdr.store.tables import account, call_exception, cdr, charge, open_call, quarantine
 from tests.support.lab import FAILED, INVITE, PEER, PROXY, STOP, T0, Lab, bye, invite, shown
 from tests.support.radius import SECRET, request
@@ -271,8 +272,14 @@ def check(lab: Lab) -> None:
             assert -row.balance_micros == expected[row.id]
 
 
-def state(lab: Lab) -> dict[str, Any]:
-    """Return all that must not depend on order and runs."""
+def is_of_one_source(steps: Sequence[Step]) -> bool:
+    """Return whether no call can have several sources: their trifles make no revision, so the first word stands."""
+    told = {report.source for step in steps for report in step.reports}
+    return not told & {"second", "relay"} and all(step.action != "close" for step in steps)
+
+
+def state(lab: Lab, *, exact: bool) -> dict[str, Any]:
+    """Return all that must not depend on order and runs; exact: with what two sources may say a little differently."""
     with lab.database.read() as conn:
         exceptions = sorted((r.call_key, r.reason, len(r.events)) for r in conn.execute(select(call_exception)))
         waiting = conn.execute(select(func.count()).select_from(open_call)).scalar_one()
@@ -290,18 +297,23 @@ def state(lab: Lab) -> dict[str, Any]:
                 row.prefix,
                 row.billed_s,
                 row.amount_micros,
-                row.service_at,
+                exact and row.service_at,
             )
             charges[key] += 1 if row.kind == "charge" else -1
         balances = {r.name: r.balance_micros for r in conn.execute(select(account).where(account.c.role != "house"))}
     return {
-        "cdrs": sorted(shown(lab.cdrs()), key=repr),
+        "cdrs": sorted((row if exact else _matter(row) for row in shown(lab.cdrs())), key=repr),
         "exceptions": exceptions,
         "open": waiting,
         "quarantined": unread,
         "charges": {key: n for key, n in charges.items() if n},
         "balances": balances,
     }
+
+
+def _matter(row: dict[str, Any]) -> dict[str, Any]:
+    cause = "told" if row["stop_cause"] in ("bye", "complete") else row["stop_cause"]
+    return {name: row[name] for name in ("call_key", *MATTERS)} | {"stop_cause": cause}
 
 
 def in_one_run(template: Path, lab: Lab, steps: Sequence[Step]) -> dict[str, Any]:
@@ -323,7 +335,7 @@ def in_one_run(template: Path, lab: Lab, steps: Sequence[Step]) -> dict[str, Any
         writer.close()
         other.process(after_s=FINAL_S)
         check(other)
-        return state(other)
+        return state(other, exact=is_of_one_source(steps))
 
 
 @settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
@@ -338,4 +350,4 @@ def test_any_runs_end_where_one_run_ends(template: Path, steps: list[Step]) -> N
         rerate(lab.database, lab.settings, None, None, None)
         lab.process(after_s=FINAL_S)  # the clock of rerate is earlier: it may have opened again what was too old
         check(lab)
-        assert state(lab) == in_one_run(template, lab, steps)
+        assert state(lab, exact=is_of_one_source(steps)) == in_one_run(template, lab, steps)
