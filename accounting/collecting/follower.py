@@ -120,7 +120,7 @@ class Follower:
         if self._spec.closed:
             moved = self._following(moved, [*new, *late], now_us)
         moved, given_up = expired(moved, now_us, self._gap_us)
-        return Batch(tuple(raws), moved, len(new) == self._max, given_up)
+        return Batch(tuple(raws), moved, self._max in (len(new), len(late)), given_up)
 
     # ---- have the ids begun again?
 
