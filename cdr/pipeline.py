@@ -198,7 +198,7 @@ class Pipeline:
                 evidence = [event for event in evidence if event.kind not in NO_CALL]
             new = [event for key in bundle for event in arrived.get(key, ())]
             paired = self._paired(evidence + new, len(bundle) > 1, reboots, now_us)
-            sources = len({event.source for event in evidence})
+            sources = len({event.source for event in (*evidence, *new)})
             plan.add_group(group, len(new), len(others), paired, now, sources=sources)
         return plan
 
