@@ -20,13 +20,15 @@ from sqlalchemy.engine import make_url
 from accounting.base.config import CollectorSettings
 from accounting.base.errors import TollbookError
 from accounting.collector import Collector
-from accounting.db.engine import Database
+from accounting.db.engine import Database, open_database, upgrade_database
 from accounting.db.foreign import ForeignAway, ForeignRefused
 from accounting.db.tables import collector_position, journal, writer
 from accounting.journal import gaps
 from tests.support.lab import settings
+from tests.support.load import free_port
 from tests.support.mariadb import Server
 from tests.support.proxy_tables import create_tables
+from tests.support.restart import restartable_server
 
 ROOT = Path(__file__).parents[2]
 INSERT = (
@@ -437,3 +439,34 @@ def test_once_tells_every_problem_in_one_line_each(database: Database, tmp_path:
 
     with pytest.raises(TollbookError, match=r"^collector gone: .*there is no such file$"):
         collect(settings(database, tmp_path, more).path, once=True)
+
+
+def test_rows_in_doubt_are_stored_once_when_our_database_comes_back(proxy: Proxy) -> None:
+    with restartable_server() as server:
+        upgrade_database(server.url)
+        with open_database(server.url) as database:
+            collector = proxy.collector(database)
+            proxy.add("a", "b")
+            read_all(collector)
+            proxy.add("c")
+            server.kill()
+            assert collector.step() > 0
+            proxy.add("d")
+            server.start()
+            collector.step()
+            read_all(collector)
+            collector.close()
+            assert calls_of(database) == ["a", "b", "c", "d"]
+
+
+def test_serve_runs_the_collectors_and_stops_them(proxy: Proxy, database: Database, tmp_path: Path) -> None:
+    more = f'[receiver]\nlisten = ["127.0.0.1:{free_port()}"]\n'
+    more += f'[[collectors]]\nname = "lab"\nurl = "{proxy.url}"\nflavour = "opensips"\nstart = "all"\n'
+    proxy.add("a")
+    command = [sys.executable, "-m", "tollbook", "serve", "--config", str(settings(database, tmp_path, more).path)]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
+        while process.poll() is None and not _stored(database):
+            os.sched_yield()
+        process.terminate()
+        assert process.wait(30) == 0
+    assert calls_of(database) == ["a"]
