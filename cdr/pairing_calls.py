@@ -75,12 +75,14 @@ def _answered_call(evidence: Evidence, now_us: int, reboots: Sequence[int], limi
     extra = []
     if len(standings) > 1:
         extra.append("multi_answer")
-        if (
-            due_us is None
-            and main.end.cause
-            and any(one.end.cause in ("", "max_age") for one in standings if one is not main)
-        ):
-            extra.append("dialog_without_end")
+        if due_us is None and main.end.cause:
+            # a correction closes the call while others are open: what they will be if nothing comes, counts already
+            others = [
+                one.end if one.end.due_us is None else end_of(one.dialog, one.end.due_us, reboots, limits)
+                for one in standings
+                if one is not main
+            ]
+            extra += ["dialog_without_end"] if any(end.cause in ("", "max_age") for end in others) else []
     return _call(evidence, main.dialog, main.passes, main.end, due_us, extra)
 
 

@@ -216,3 +216,17 @@ def test_media_gap_of_a_call_whose_start_is_late_waits_for_it(paired: Paired) ->
     [cdr] = pair(paired.scenario._replace(now_us=instant("13:05:00"))).cdrs
     assert (cdr.duration_ms, cdr.stop_cause) == (245_000, "media")
     assert {"media_gap", "start_missing"} <= set(cdr.flags)
+
+
+def test_call_that_an_operator_closed_does_not_change_when_another_dialogs_media_grace_ends(paired: Paired) -> None:
+    """
+    10:00:00 start    c1  alice > bob
+    10:00:00 start    c1  to=t2
+    10:00:40 media    c1  to=t2 40s timeout
+    10:05:00 operator c1
+    now 10:00:41
+    """
+    [before] = paired.cdrs
+    [after] = pair(paired.scenario._replace(now_us=instant("11:00:00"))).cdrs
+    assert before == after
+    assert before.flags == ("multi_answer",)
