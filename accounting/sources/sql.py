@@ -4,6 +4,7 @@ Decides per row; what only a second row tells is left to pairing. Pure.
 """
 
 import json
+import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
 from typing import Any, NamedTuple
@@ -18,6 +19,7 @@ from accounting.sources.values import DAY_US, OLD_US, SECOND_US, YEAR_2000_US, d
 
 SETUP_S_MAX = 86_400  # in transaction mode OpenSIPS writes the time of day into setuptime
 NUMBER_DIGITS_MAX = 18
+_ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 DEFAULTS: dict[str, tuple[str, ...]] = {
     "caller": ("src_user", "caller"),
     "called": ("dst_ouser", "callee"),
@@ -173,6 +175,7 @@ def _thousandths(text: str) -> int | None:
 
 def _radacct(said: Said) -> AccountingEvent | Untranslatable:
     """Return what a row says in its present state: open, still alive, or over."""
+    said = said._replace(values={name: _unescaped(value) for name, value in said.values.items()})
     values = said.values
     start, update, stop = (_local(said, f"acct{name}time") for name in ("start", "update", "stop"))
     told = said.number("acctsessiontime")
@@ -200,6 +203,13 @@ def _radacct(said: Said) -> AccountingEvent | Untranslatable:
         length_ms = told * 1000 if told else (update - start) // 1000
         return event._replace(kind=EventKind.INTERIM, at_us=update, duration_ms=duration_ms(length_ms, said.flags))
     return event
+
+
+def _unescaped(value: Any) -> Any:
+    """Return a text as it was before FreeRADIUS wrote it: what is not in its safe_characters, + among them, is =2B."""
+    if not isinstance(value, str) or "=" not in value:
+        return value
+    return text_of(_ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), value.encode()))
 
 
 def _stopped(

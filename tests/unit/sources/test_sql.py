@@ -169,3 +169,10 @@ def test_what_no_collector_wrote_is_refused(raw: bytes) -> None:
 def test_instants_of_a_local_time() -> None:
     assert instants("nonsense", "UTC") is None
     assert instants("2026-03-02 10:00:00.25", "UTC") == (us("2026-03-02 10:00:00") + 250_000, None, True)
+
+
+def test_radacct_text_is_read_back_from_how_freeradius_writes_it() -> None:
+    got = event(
+        SESSION | {"calledstationid": "=2B4930111", "acctsessionid": "a=C3=A4=3D41", "username": "x=zz"}, "radacct"
+    )
+    assert (got.called_uri, got.call_id, got.auth_user) == ("+4930111", "aä=41", "x=zz")
