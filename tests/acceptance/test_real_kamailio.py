@@ -20,7 +20,7 @@ from tests.support.mariadb import Server
 from tests.support.operator import PRICE_PER_S, Operator
 from tests.support.sipp import Truth
 
-PROXY, CALLERS, CALLED = "127.0.2.1", "127.0.2.2", "127.0.2.3"
+PROXY, CALLERS, CALLED, OUTER = "127.0.2.1", "127.0.2.2", "127.0.2.3", "127.0.2.4"
 FORWARDED_TO, TRANSFERRED_TO = "+4930999991", "+4930999992"
 NOT_ANSWERED = {"answered_at": "", "duration_ms": "0", "stop_cause": "", "released_by": "unknown"}
 PARTIES = {
@@ -62,6 +62,7 @@ CALLS = {
     "blind_transfer": Call("uac_is_transferred", ("-d", "1500"), ("transfers",), {}),
     "call_id_taken": Call("uac_hangs_up", ("-d", "2000", "-cid_str", "taken@lab.example"), ("answers",), {}),
     "call_id_taken_again": Call("uac_hears_bye", ("-cid_str", "taken@lab.example"), ("hangs_up",), {}),
+    "through_two_proxies": Call("uac_hangs_up", ("-d", "2000"), ("outer",), {"destination_ip": OUTER, "carrier": ""}),
     "bye_is_lost": Call("uac_vanishes", (), ("answers",), {"stop_cause": "max_age", "released_by": "system"}),
 }
 LED_TO = {"blind_transfer/0": ("blind_transfer", TRANSFERRED_TO)}
@@ -88,11 +89,16 @@ class Made(NamedTuple):
 def made(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, mariadb_server: Server) -> Made:
     """Make all calls."""
     folder = tmp_path_factory.mktemp("kamailio")
-    database = make_url(mariadb_server.create())
+    database, outer = (make_url(mariadb_server.create()) for _ in range(2))
     make_tables(database)
-    radius = Operator(folder / "radius", sqlite_template, block("kamailio", "[[clients]]", {"192.0.2.11": PROXY}))
+    make_tables(outer)
+    clients = block("kamailio", "[[clients]]", {"192.0.2.11": PROXY})
+    clients += block(
+        "kamailio", "[[clients]]", {"192.0.2.11": OUTER, "proxy-2": "outer", "country": "rank = 2\ncountry"}
+    )
+    radius = Operator(folder / "radius", sqlite_template, clients)
     with radius.receiving():
-        _run_calls(folder, radius.address, database)
+        _run_calls(folder, radius.address, database, outer)
     return Made(_truths(folder), radius, database)
 
 
@@ -177,7 +183,8 @@ def _check(name: str, truth: Truth, row: dict[str, str], within_ms: int, but: di
         assert abs(int(row["duration_ms"]) - truth.duration_ms) <= within_ms
         assert row["rating"] == "rated"
         price = -(-int(row["duration_ms"]) // 1_000) * PRICE_PER_S
-        assert float(row["cost"]) == pytest.approx(price)
+        if row["carrier"]:
+            assert float(row["cost"]) == pytest.approx(price)
         if row["direction"] == "outbound":
             assert float(row["price"]) == pytest.approx(price)
 
@@ -228,13 +235,16 @@ def _truths(folder: Path) -> dict[str, Truth]:
     return truths
 
 
-def _run_calls(folder: Path, accounting: tuple[str, int], database: URL) -> None:
+def _run_calls(folder: Path, accounting: tuple[str, int], database: URL, outer: URL) -> None:
     parties = {name: (CALLED, free_port()) for name in PARTIES}
     proxy = (PROXY, free_port())
+    parties["outer"] = (OUTER, free_port())
+    beyond = {NUMBERS["through_two_proxies"]: to(parties["answers"])}
     places = {NUMBERS[name]: _place(call, parties) for name, call in CALLS.items() if call.reaches}
     places |= {number: to(parties["answers"]) for number in (FORWARDED_TO, TRANSFERRED_TO)}
     with ExitStack() as stack:
         stack.enter_context(kamailio(folder / "proxy", proxy, accounting, places, database))
+        stack.enter_context(kamailio(folder / "outer", parties["outer"], accounting, beyond, outer))
         for name, (scenario, *options) in PARTIES.items():
             stack.enter_context(sipp.answering(scenario, folder, parties[name], *options))
         calls = {
