@@ -1,64 +1,24 @@
 """Collectors on real tables: open transactions, deleted rows, restarts of ids, and databases that go away."""
 
-import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, create_engine, select, text
+from sqlalchemy import Connection, select, text
 from sqlalchemy.engine import make_url
 
-from accounting.base.config import CollectorSettings
-from accounting.base.errors import TollbookError
-from accounting.collector import Collector
-from accounting.db.engine import Database, open_database, upgrade_database
+from accounting.db.engine import Database
 from accounting.db.foreign import ForeignAway, ForeignRefused
-from accounting.db.tables import collector_position, journal, writer
+from accounting.db.tables import collector_position, writer
 from accounting.journal import gaps
-from tests.support.lab import settings
-from tests.support.load import free_port
 from tests.support.mariadb import Server
+from tests.support.proxy import INSERT, Proxy, calls_of, read_all, rows_of
 from tests.support.proxy_tables import create_tables
-from tests.support.restart import restartable_server
-
-ROOT = Path(__file__).parents[2]
-INSERT = (
-    "INSERT INTO acc (method, from_tag, to_tag, callid, sip_code, time)"
-    " VALUES ('INVITE', 'f', 't', '{call}', '200', '2026-03-02 10:00:00')"
-)
-
-
-class Proxy:
-    """A proxy's database."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-        driver = make_url(url)
-        self.engine: Engine = create_engine(
-            driver if url.startswith("sqlite") else driver.set(drivername="mysql+mysqldb"), pool_size=20
-        )
-
-    def run(self, *statements: str) -> None:
-        with self.engine.begin() as conn:
-            for statement in statements:
-                conn.exec_driver_sql(statement)
-
-    def add(self, *calls: str) -> None:
-        self.run(*(INSERT.format(call=call) for call in calls))
-
-    def collector(self, database: Database, clock: Callable[[], int] | None = None, **more: Any) -> Collector:
-        known: dict[str, Any] = {"name": "lab", "url": self.url, "flavour": "opensips", "start": "all", "batch_max": 50}
-        made = CollectorSettings(**(known | more))
-        return Collector(database, made, clock=clock) if clock else Collector(database, made)
 
 
 @pytest.fixture
@@ -86,23 +46,6 @@ def sqlite_proxy(tmp_path: Path) -> Iterator[Proxy]:
 def journal_db(sqlite_url: str) -> Iterator[Database]:
     with Database(make_url(sqlite_url)) as opened:
         yield opened
-
-
-def read_all(collector: Collector) -> None:
-    while collector.collect():
-        pass
-
-
-def rows_of(database: Database) -> list[dict[str, Any]]:
-    with database.journal_read() as conn:
-        return [
-            json.loads(raw)
-            for raw in conn.execute(select(journal.c.raw).order_by(journal.c.writer, journal.c.seq)).scalars()
-        ]
-
-
-def calls_of(database: Database) -> list[str]:
-    return [row["row"]["callid"] for row in rows_of(database)]
 
 
 def test_each_row_is_stored_once_with_its_position(proxy: Proxy, database: Database) -> None:
@@ -405,68 +348,3 @@ def test_radacct_rows_are_followed_until_they_are_closed(mariadb_server: Server,
     ]
     proxy.engine.dispose()
     mariadb_server.drop(proxy.url)
-
-
-def test_kill_9_at_any_time_loses_and_repeats_nothing(proxy: Proxy, database: Database, tmp_path: Path) -> None:
-    calls = [f"c{n}" for n in range(400)]
-    more = f'[[collectors]]\nname = "lab"\nurl = "{proxy.url}"\nflavour = "opensips"\nstart = "all"\nbatch_max = 3\n'
-    config = str(settings(database, tmp_path, more).path)
-    command = [sys.executable, "-m", "tollbook", "collect", "--config", config]
-    proxy.add(*calls[:200])
-    seen = 0
-    for turn in range(4):
-        with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
-            while process.poll() is None and _stored(database) <= seen + 20:
-                os.sched_yield()
-            process.send_signal(signal.SIGKILL)
-        seen = _stored(database)
-        proxy.add(*calls[200 + turn * 50 : 250 + turn * 50])
-    done = subprocess.run([*command, "--once"], capture_output=True, text=True, check=False, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    assert Counter(calls_of(database)) == Counter(calls)
-    with database.journal_read() as conn:
-        assert gaps(conn) == []
-
-
-def _stored(database: Database) -> int:
-    with database.journal_read() as conn:
-        return len(conn.execute(select(journal.c.seq)).all())
-
-
-def test_once_tells_every_problem_in_one_line_each(database: Database, tmp_path: Path) -> None:
-    more = f'[[collectors]]\nname = "gone"\nurl = "sqlite:///{tmp_path}/none.db"\nflavour = "opensips"\nstart = "all"\n'
-    from accounting.cli_collect import collect
-
-    with pytest.raises(TollbookError, match=r"^collector gone: .*there is no such file$"):
-        collect(settings(database, tmp_path, more).path, once=True)
-
-
-def test_rows_in_doubt_are_stored_once_when_our_database_comes_back(proxy: Proxy) -> None:
-    with restartable_server() as server:
-        upgrade_database(server.url)
-        with open_database(server.url) as database:
-            collector = proxy.collector(database)
-            proxy.add("a", "b")
-            read_all(collector)
-            proxy.add("c")
-            server.kill()
-            assert collector.step() > 0
-            proxy.add("d")
-            server.start()
-            collector.step()
-            read_all(collector)
-            collector.close()
-            assert calls_of(database) == ["a", "b", "c", "d"]
-
-
-def test_serve_runs_the_collectors_and_stops_them(proxy: Proxy, database: Database, tmp_path: Path) -> None:
-    more = f'[receiver]\nlisten = ["127.0.0.1:{free_port()}"]\n'
-    more += f'[[collectors]]\nname = "lab"\nurl = "{proxy.url}"\nflavour = "opensips"\nstart = "all"\n'
-    proxy.add("a")
-    command = [sys.executable, "-m", "tollbook", "serve", "--config", str(settings(database, tmp_path, more).path)]
-    with subprocess.Popen(command, stderr=subprocess.DEVNULL, cwd=ROOT) as process:
-        while process.poll() is None and not _stored(database):
-            os.sched_yield()
-        process.terminate()
-        assert process.wait(30) == 0
-    assert calls_of(database) == ["a"]
