@@ -21,15 +21,16 @@ from tests.support.operator import PRICE_PER_S, Operator
 from tests.support.sipp import Truth
 
 PROXY, CALLERS, CALLED, OUTER = "127.0.2.1", "127.0.2.2", "127.0.2.3", "127.0.2.4"
-FORWARDED_TO, TRANSFERRED_TO = "+4930999991", "+4930999992"
+FORWARDED_TO, TRANSFERRED_TO, HANDED_OVER_TO = "+4930999991", "+4930999992", "+4930999993"
 NOT_ANSWERED = {"answered_at": "", "duration_ms": "0", "stop_cause": "", "released_by": "unknown"}
 PARTIES = {
     "answers": ("uas_answers", "-d", "500"),
-    "hangs_up": ("uas_hangs_up", "-d", "2000"),
+    "hangs_up": ("uas_hangs_up", "-d", "2000", "-callid_slash_ign"),
     "busy": ("uas_busy",),
     "absent": ("uas_absent",),
     "rings": ("uas_rings",),
     "answers_cancelled": ("uas_answers_cancelled",),
+    "hands_over": ("uas_hands_over", "-d", "800", "-key", "third", HANDED_OVER_TO),
     "transfers": ("uas_transfers", "-d", "1000", "-key", "third", TRANSFERRED_TO),
 }
 
@@ -60,12 +61,17 @@ CALLS = {
     # Kamailio reports the first answer only, and both BYEs.
     "two_answer": Call("uac_gets_two_answers", ("-d", "2000"), ("answers", "&answers_cancelled"), {}),
     "blind_transfer": Call("uac_is_transferred", ("-d", "1500"), ("transfers",), {}),
+    "attended_transfer": Call("uac_is_handed_over", ("-d", "1200"), ("hands_over",), {}),
     "call_id_taken": Call("uac_hangs_up", ("-d", "2000", "-cid_str", "taken@lab.example"), ("answers",), {}),
     "call_id_taken_again": Call("uac_hears_bye", ("-cid_str", "taken@lab.example"), ("hangs_up",), {}),
     "through_two_proxies": Call("uac_hangs_up", ("-d", "2000"), ("outer",), {"destination_ip": OUTER, "carrier": ""}),
     "bye_is_lost": Call("uac_vanishes", (), ("answers",), {"stop_cause": "max_age", "released_by": "system"}),
 }
-LED_TO = {"blind_transfer/0": ("blind_transfer", TRANSFERRED_TO)}
+LED_TO = {
+    "blind_transfer/0": ("blind_transfer", TRANSFERRED_TO),
+    "attended_transfer/0": ("attended_transfer", HANDED_OVER_TO),
+    "consultation": ("consultant", HANDED_OVER_TO),
+}
 """Calls that another call led to: its caller, and the number called."""
 NUMBERS = {name: f"+49301234560{number:02}" for number, name in enumerate(CALLS)}
 
@@ -164,12 +170,13 @@ def test_all_of_it_is_one_cdr_a_call_and_charges_the_same(made: Made, by_radius:
 
 def _check(name: str, truth: Truth, row: dict[str, str], within_ms: int, but: dict[str, str] | None = None) -> None:
     caller, number = LED_TO[name] if name in LED_TO else (name, NUMBERS[name])
+    is_ours = caller != "consultant"
     wanted = {
-        "source_ip": CALLERS,
+        "source_ip": CALLERS if is_ours else CALLED,
         "caller": caller,
         "called": number,
         "called_number": number,
-        "account": "acme",
+        "account": "acme" if is_ours else "",
         "from_tag": truth.from_tag,
         "sip_code": str(truth.code),
         **(_answered(truth) if truth.answered_s else NOT_ANSWERED),
@@ -181,6 +188,7 @@ def _check(name: str, truth: Truth, row: dict[str, str], within_ms: int, but: di
         assert abs(parse_instant(row["answered_at"]).timestamp() - truth.answered_s) <= 1.1
     if truth.duration_ms is not None:
         assert abs(int(row["duration_ms"]) - truth.duration_ms) <= within_ms
+    if truth.duration_ms is not None and is_ours:
         assert row["rating"] == "rated"
         price = -(-int(row["duration_ms"]) // 1_000) * PRICE_PER_S
         if row["carrier"]:
@@ -231,6 +239,8 @@ def _truths(folder: Path) -> dict[str, Truth]:
     for name in CALLS:
         truths[name], *more = sipp.truths(sipp.messages(folder, name))
         truths |= {f"{name}/{number}": truth for number, truth in enumerate(more)}
+    [log] = folder.glob("uas_hands_over-*.messages")
+    [truths["consultation"]] = sipp.truths(sipp.messages(folder, log.stem))
     assert truths.keys() == CALLS.keys() | LED_TO.keys()
     return truths
 
@@ -241,6 +251,7 @@ def _run_calls(folder: Path, accounting: tuple[str, int], database: URL, outer: 
     parties["outer"] = (OUTER, free_port())
     beyond = {NUMBERS["through_two_proxies"]: to(parties["answers"])}
     places = {NUMBERS[name]: _place(call, parties) for name, call in CALLS.items() if call.reaches}
+    places[HANDED_OVER_TO] = to(parties["hangs_up"])
     places |= {number: to(parties["answers"]) for number in (FORWARDED_TO, TRANSFERRED_TO)}
     with ExitStack() as stack:
         stack.enter_context(kamailio(folder / "proxy", proxy, accounting, places, database))
@@ -253,6 +264,9 @@ def _run_calls(folder: Path, accounting: tuple[str, int], database: URL, outer: 
             )
             for name, call in CALLS.items()
         }
+        for process in calls.values():
+            stack.callback(process.wait)
+            stack.callback(process.kill)
         for name, process in calls.items():
             sipp.done(process, folder, name)
 
