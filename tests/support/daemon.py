@@ -52,7 +52,7 @@ def listens(at: tuple[str, int]) -> bool:
 
 def _watch(group: int) -> "subprocess.Popen[bytes]":
     """Start a watcher: when our end of its pipe closes, by our doing or our death, it kills the group."""
-    script = 'cat; kill -9 -- "-$1" 2>/dev/null; true'
+    script = 'cat; kill -9 "-$1" 2>/dev/null; true'  # not "kill -9 -- ...": dash takes that for a signal
     return subprocess.Popen(["sh", "-c", script, "watcher", str(group)], stdin=subprocess.PIPE, start_new_session=True)
 
 
