@@ -10,7 +10,7 @@ from sqlalchemy.exc import DBAPIError
 import accounting.cli
 import cdr.cli
 import reports.cli
-from accounting.base.cli import ConfigOption, main_error, prepare_output
+from accounting.base.cli import ConfigOption, give_up_output, main_error, prepare_output
 from accounting.base.clock import now_us
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
@@ -98,6 +98,7 @@ def main() -> None:
     except DBAPIError as error:
         sys.exit(main_error(as_problem(error)))
     except OSError as error:
+        give_up_output()
         where = error.filename or "input or output"
         sys.exit(main_error(TollbookError(f"{where}: {error.strerror or error}")))
 

@@ -73,6 +73,7 @@ def _receive(settings: Settings, database: Database, listeners: Sequence[Listene
     try:
         while not asked_to_stop:
             receiver.step()
+        log.info("stopping", requests_left=receiver.pending)
         left = receiver.drain(DRAIN_S)
     finally:
         receiver.close()

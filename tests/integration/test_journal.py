@@ -94,9 +94,9 @@ class Trouble:
         self.appender = appender
         self.committed = committed
 
-    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow]) -> None:
+    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow], position: object = None) -> None:
         if self.committed:
-            self.appender.insert(writer, first_seq, rows)  # type: ignore[attr-defined]
+            self.appender.insert(writer, first_seq, rows, position)  # type: ignore[attr-defined]
         raise sqlite3.OperationalError("the connection broke")
 
     def close(self) -> None:

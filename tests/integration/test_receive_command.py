@@ -87,6 +87,7 @@ def test_an_interrupt_after_the_first_signal_does_not_wait_for_the_database(sqli
         client.send(START)
         assert any("journal is away" in line for line in process.stderr)
         process.send_signal(signal.SIGTERM)
+        assert any("stopping" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE_S) == 1
 
