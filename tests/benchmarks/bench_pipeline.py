@@ -14,6 +14,7 @@ from pathlib import Path
 from time import perf_counter
 
 from accounting.base.config import load_settings
+from accounting.base.log import configure
 from accounting.db.engine import Database, open_database, upgrade_database
 from accounting.event import Source
 from accounting.journal import JournalWriter, register_source
@@ -39,6 +40,7 @@ def main() -> None:
     parser.add_argument("--calls", type=int, default=100_000)
     parser.add_argument("--databases", nargs="*", default=["sqlite", "mariadb"])
     args = parser.parse_args()
+    configure(level="warning")
     print(f"{args.calls} calls, {PREFIXES} prefixes a side, {CUSTOMERS} customers")
     print(f"{'':10} {'CDR/s':>9} {'CPU us/CDR':>11} {'peer rows':>12} {'peer CDR/s':>11} {'ratio':>6}")
     with ExitStack() as stack:

@@ -1,7 +1,8 @@
 """Acknowledged and committed requests per second, beside two peers in the same run that store nothing.
 
 `python -m tests.benchmarks.bench_receiver [--requests 40000] [--rounds 3]`. The load generator shares the machine with
-all of them. Rounds are interleaved and medians printed: only ratios of one run tell anything.
+all of them. Rounds are interleaved and medians printed: only ratios of one run tell anything. "Beside it":
+while the pipeline works.
 """
 
 import argparse
@@ -18,11 +19,13 @@ from contextlib import ExitStack, contextmanager
 from hashlib import md5
 from pathlib import Path
 from statistics import median
-from time import perf_counter
+from time import perf_counter, sleep
 from typing import NamedTuple
 
+from accounting.base.clock import now_us
 from accounting.db.engine import open_database, upgrade_database
-from accounting.journal import gaps, seq_counts
+from accounting.event import Source
+from accounting.journal import JournalWriter, gaps, register_source, seq_counts
 from tests.support import mariadb
 from tests.support.radius import SECRET, request
 
@@ -30,6 +33,7 @@ WINDOW = 256
 SOCKETS = 2
 IDS = WINDOW // SOCKETS
 REPEAT_S = 1.0
+PIPELINE_STARTS_S = 2.0
 BUFFER_BYTES = 4 * 1024 * 1024
 PEERS = ("echo", "pyrad")
 SERVER = ("--innodb-log-file-size=512M", "--innodb-buffer-pool-size=512M")
@@ -137,21 +141,44 @@ def measure(load: Load, server: "subprocess.Popen[str]", port: int) -> Result:
     )
 
 
-def measure_tollbook(load: Load, url: str, folder: Path) -> Result:
-    """Return one round's figures of `tollbook receive`, once its journal holds every request it acknowledged."""
+def measure_tollbook(load: Load, url: str, folder: Path, *, beside_pipeline: bool = False) -> Result:
+    """Return one round's figures of `tollbook receive`, once its journal holds every request it acknowledged.
+
+    beside_pipeline: while `tollbook process` is at work on as many requests again, on the same two cores.
+    """
     upgrade_database(url)
     config = folder / "tollbook.toml"
     config.write_text(
         f'[database]\nurl = "{url}"\n[receiver]\nlisten = ["127.0.0.1:0"]\n[[clients]]\nname = "proxy"\n'
         f'address = "127.0.0.0/8"\nsecret = "{SECRET.decode()}"\n'
     )
+    expected = len(load.requests) * (2 if beside_pipeline else 1)
+    if beside_pipeline:
+        _fill(load, url)
     with _server("-m", "tollbook", "receive", "--config", str(config)) as (server, port):
-        result = measure(load, server, port)
+        if beside_pipeline:
+            command = [sys.executable, "-m", "tollbook", "process", "--config", str(config)]
+            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as pipeline:
+                sleep(PIPELINE_STARTS_S)
+                result = measure(load, server, port)
+                assert pipeline.poll() is None, "the pipeline had ended before the receiver was measured"
+                pipeline.kill()
+        else:
+            result = measure(load, server, port)
     with open_database(url) as database, database.journal_read() as conn:
         stored = sum(count.rows for count in seq_counts(conn))
-        assert stored == len(load.requests), f"{len(load.requests)} acknowledged, {stored} stored"
+        assert stored == expected, f"{expected} acknowledged, {stored} stored"
         assert gaps(conn) == []
     return result
+
+
+def _fill(load: Load, url: str) -> None:
+    with open_database(url) as database:
+        source_id = register_source(database, Source(id=0, name="before"))
+        writer = JournalWriter(database, "receiver", "before")
+        for at in range(0, len(load.requests), 5_000):
+            writer.append([(now_us(), source_id, bytes(18), asked) for asked in load.requests[at : at + 5_000]])
+        writer.close()
 
 
 def measure_peer(load: Load, name: str) -> Result:
@@ -218,6 +245,12 @@ def main() -> None:
         rivals: dict[str, Callable[[int], Result]] = {
             "tollbook, MariaDB": lambda _: measure_tollbook(load, server.create(), folder),
             "tollbook, SQLite": lambda n: measure_tollbook(load, f"sqlite:///{folder}/bench-{n}.db", folder),
+            "tollbook, MariaDB, beside it": lambda _: measure_tollbook(
+                load, server.create(), folder, beside_pipeline=True
+            ),
+            "tollbook, SQLite, beside it": lambda n: measure_tollbook(
+                load, f"sqlite:///{folder}/beside-{n}.db", folder, beside_pipeline=True
+            ),
             "pyrad server, stores nothing": lambda _: measure_peer(load, "pyrad"),
             "echo, verifies nothing": lambda _: measure_peer(load, "echo"),
         }
