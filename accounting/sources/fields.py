@@ -8,7 +8,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import NamedTuple, Protocol
 
-from accounting.event import Source
+from accounting.event import EventKind, Source
 from accounting.radius.attributes import Malformed, pick, vendor_attributes
 from accounting.radius.dictionary import DecodeTable, DictionaryError, Number, decode_table
 
@@ -33,6 +33,11 @@ class Row(Protocol):
     def peer(self) -> bytes: ...
     @property
     def raw(self) -> bytes: ...
+
+
+def stamp(row: Row, source: Source, kind: EventKind, at_us: int) -> tuple[int, EventKind, int, int, int, str, int, str]:
+    """Return the first fields of an AccountingEvent, those that its row and its source tell of every event."""
+    return row.ref, kind, at_us, row.received_us, source.id, source.name, source.rank, source.role
 
 
 class Report(NamedTuple):

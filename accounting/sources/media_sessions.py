@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable
-from accounting.sources.fields import Row
+from accounting.sources.fields import Row, stamp
 from accounting.sources.text import clean
 from accounting.sources.values import DAY_US, SECOND_US, YEAR_2000_US, duration_ms
 
@@ -41,14 +41,7 @@ def media_session(
     if at_us is not None and not YEAR_2000_US <= at_us <= row.received_us + DAY_US:
         at_us = None
     return AccountingEvent(
-        ref=row.ref,
-        kind=EventKind.MEDIA,
-        at_us=row.received_us if at_us is None else at_us,
-        received_us=row.received_us,
-        source_id=source.id,
-        source=source.name,
-        rank=source.rank,
-        role=source.role,
+        *stamp(row, source, EventKind.MEDIA, row.received_us if at_us is None else at_us),
         call_id=call_id,
         from_tag=from_tag,
         to_tag=to_tag,

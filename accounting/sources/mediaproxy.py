@@ -4,7 +4,7 @@ Never says that a call began or ended; pairing draws what follows.
 """
 
 from accounting.event import AccountingEvent, EventKind, Untranslatable
-from accounting.sources.fields import INTERIM, NAS_OFF, NAS_ON, Plan, Report, Row, Setup
+from accounting.sources.fields import INTERIM, NAS_OFF, NAS_ON, Plan, Report, Row, Setup, stamp
 from accounting.sources.sip import nas_event, nas_of, status_of
 from accounting.sources.text import text_of
 from accounting.sources.values import duration, event_time, integer
@@ -27,15 +27,8 @@ def translate_media(report: Report, row: Row, setup: Setup, plan: Plan) -> Accou
     length_ms = duration(integer(report.session_time, flags), flags)
     source = setup.source
     return AccountingEvent(
-        ref=row.ref,
-        kind=EventKind.MEDIA,
         # Acct-Delay-Time is the post dial delay here: it must not be taken off
-        at_us=row.received_us if at_us is None else at_us,
-        received_us=row.received_us,
-        source_id=source.id,
-        source=source.name,
-        rank=source.rank,
-        role=source.role,
+        *stamp(row, source, EventKind.MEDIA, row.received_us if at_us is None else at_us),
         call_id=call_id,
         from_tag=text_of(report.from_tag),
         to_tag=text_of(report.to_tag),

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable
-from accounting.sources.fields import Row
+from accounting.sources.fields import Row, stamp
 from accounting.sources.text import clean
 
 _TEXTS = ("call_id", "from_tag", "to_tag", "nas", "reason")
@@ -22,14 +22,7 @@ def translate_operator(row: Row, source: Source) -> AccountingEvent | Untranslat
         return Untranslatable(row.ref, "bad_correction", problem)
     call_id, from_tag, to_tag, nas, reason = (clean(said.get(name, "")) for name in _TEXTS)
     return AccountingEvent(
-        ref=row.ref,
-        kind=EventKind.OPERATOR,
-        at_us=said["ended_us"],
-        received_us=row.received_us,
-        source_id=source.id,
-        source=source.name,
-        rank=source.rank,
-        role=source.role,
+        *stamp(row, source, EventKind.OPERATOR, said["ended_us"]),
         call_id=call_id,
         from_tag=from_tag,
         to_tag=to_tag,

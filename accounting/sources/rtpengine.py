@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable
-from accounting.sources.fields import Row
+from accounting.sources.fields import Row, stamp
 from accounting.sources.text import text_of
 from accounting.sources.values import DAY_US, SECOND_US, YEAR_2000_US, peer_address
 
@@ -42,14 +42,7 @@ def translate_rtpengine(row: Row, source: Source) -> AccountingEvent | Untransla
     closed_us = max((us for leg in legs if (us := _time_us(fields, f"{leg}_end_time", row.received_us))), default=None)
     at_us = ended_us or closed_us
     return AccountingEvent(
-        ref=row.ref,
-        kind=EventKind.MEDIA,
-        at_us=row.received_us if at_us is None else at_us,
-        received_us=row.received_us,
-        source_id=source.id,
-        source=source.name,
-        rank=source.rank,
-        role=source.role,
+        *stamp(row, source, EventKind.MEDIA, row.received_us if at_us is None else at_us),
         call_id=call_id,
         from_tag=fields.get(f"{caller}_local_tag", ""),
         to_tag=_callee_tag(fields, legs, caller, row.received_us),

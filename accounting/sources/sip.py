@@ -4,7 +4,7 @@ Decides per packet; never looks at another packet, and settles nothing that pair
 """
 
 from accounting.event import AccountingEvent, EventKind, Untranslatable
-from accounting.sources.fields import FAILED, INTERIM, NAS_OFF, NAS_ON, START, STOP, Plan, Report, Row, Setup
+from accounting.sources.fields import FAILED, INTERIM, NAS_OFF, NAS_ON, START, STOP, Plan, Report, Row, Setup, stamp
 from accounting.sources.text import text_of
 from accounting.sources.uri import address_of
 from accounting.sources.values import (
@@ -77,14 +77,7 @@ def nas_event(kind: EventKind, report: Report, row: Row, setup: Setup) -> Accoun
         at_us = arrival_time(report.delay, row.received_us, flags)
     source = setup.source
     return AccountingEvent(
-        ref=row.ref,
-        kind=kind,
-        at_us=at_us,
-        received_us=row.received_us,
-        source_id=source.id,
-        source=source.name,
-        rank=source.rank,
-        role=source.role,
+        *stamp(row, source, kind, at_us),
         call_id="",
         nas=nas_of(report, row),
         nas_address=nas_address_of(report),
@@ -222,14 +215,7 @@ def _event(
     created_us = plausible_us(integer(report.created, flags), row.received_us)
     terminate_cause = integer(report.terminate_cause, flags)
     return AccountingEvent(
-        ref=row.ref,
-        kind=kind,
-        at_us=at_us,
-        received_us=row.received_us,
-        source_id=source.id,
-        source=source.name,
-        rank=source.rank,
-        role=source.role,
+        *stamp(row, source, kind, at_us),
         call_id=call_id,
         from_tag=text_of(report.from_tag),
         to_tag=text_of(report.to_tag),

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any, NamedTuple
 
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable
-from accounting.sources.fields import Row, Setup, setup_of
+from accounting.sources.fields import Row, Setup, setup_of, stamp
 from accounting.sources.localtime import instants
 from accounting.sources.media_sessions import media_session
 from accounting.sources.text import clean, text_of
@@ -290,14 +290,7 @@ def _event(said: Said, kind: EventKind, at_us: int, code: int | None) -> Account
     if any(said.columns.get(name, name) in said.full for name in ("callid", "from_tag", "to_tag", "acctsessionid")):
         flag(said.flags, "maybe_cut")
     return AccountingEvent(
-        ref=row.ref,
-        kind=kind,
-        at_us=at_us,
-        received_us=row.received_us,
-        source_id=source.id,
-        source=source.name,
-        rank=source.rank,
-        role=source.role,
+        *stamp(row, source, kind, at_us),
         call_id=said.text("callid"),
         from_tag=said.text("from_tag"),
         to_tag=said.text("to_tag"),

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 
 from accounting.event import AccountingEvent, EventKind
 from accounting.radius.attributes import Malformed, vendor_attributes
-from accounting.sources.fields import Report, Row, Setup
+from accounting.sources.fields import Report, Row, Setup, stamp
 from accounting.sources.sip import nas_of
 from accounting.sources.values import (
     ABSURD_MS,
@@ -95,14 +95,7 @@ def session_event(
     if timed and row.received_us - at_us > OLD_US:
         flag(flags, "old_timestamp")
     return AccountingEvent(
-        ref=row.ref,
-        kind=kind,
-        at_us=at_us,
-        received_us=row.received_us,
-        source_id=source.id,
-        source=source.name,
-        rank=source.rank,
-        role=source.role,
+        *stamp(row, source, kind, at_us),
         call_id=call_id,
         nas=nas_of(report, row),
         is_session=True,
