@@ -3,7 +3,7 @@
 It neither opens files nor databases.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from datetime import datetime
 from typing import Any, BinaryIO, NamedTuple
@@ -42,31 +42,32 @@ class Choice(NamedTuple):
 def export_cdrs(conn: Connection, choice: Choice, file: BinaryIO) -> int:
     """Write the latest revision of each chosen call, in the order of their ends; return how many."""
     names = _account_names(conn)
-    file.write(header(CDR_COLUMNS))
-    count = 0
-    with closing(stream_rows(conn, cdr_statement(conn, choice))) as parts:
-        for rows in parts:
-            lines = [
-                f"{head}{SEPARATOR}{names[payer]}{SEPARATOR}{middle}{SEPARATOR}{names[carrier]}{SEPARATOR}{tail}"
-                for head, payer, middle, carrier, tail in rows
-            ]
-            file.write(csv_lines(lines, len(CDR_COLUMNS), SEPARATOR))
-            count += len(lines)
-    return count
+    return _write(conn, file, CDR_COLUMNS, cdr_statement(conn, choice), names, names)
 
 
 def export_charges(conn: Connection, choice: Choice, file: BinaryIO) -> int:
     """Write the chosen charges and reversals, in the order of their calls' ends; return how many."""
-    names, decks = _account_names(conn), _deck_names(conn)
-    file.write(header(CHARGE_COLUMNS))
+    return _write(conn, file, CHARGE_COLUMNS, charge_statement(conn, choice), _account_names(conn), _deck_names(conn))
+
+
+def _write(
+    conn: Connection,
+    file: BinaryIO,
+    columns: Sequence[str],
+    statement: Select[Any],
+    first: Mapping[Any, str],
+    second: Mapping[Any, str],
+) -> int:
+    """Write a header and the statement's rows: three parts of a line, and between them what two ids stand for."""
+    file.write(header(columns))
     count = 0
-    with closing(stream_rows(conn, charge_statement(conn, choice))) as parts:
+    with closing(stream_rows(conn, statement)) as parts:
         for rows in parts:
             lines = [
-                f"{head}{SEPARATOR}{names[payer]}{SEPARATOR}{middle}{SEPARATOR}{decks[version]}{SEPARATOR}{tail}"
-                for head, payer, middle, version, tail in rows
+                f"{head}{SEPARATOR}{first[one]}{SEPARATOR}{middle}{SEPARATOR}{second[other]}{SEPARATOR}{tail}"
+                for head, one, middle, other, tail in rows
             ]
-            file.write(csv_lines(lines, len(CHARGE_COLUMNS), SEPARATOR))
+            file.write(csv_lines(lines, len(columns), SEPARATOR))
             count += len(lines)
     return count
 

@@ -5,7 +5,7 @@ Types are checked column by column before anything is sent: no float passes as a
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 from sqlalchemy import Connection, Table
 from sqlalchemy.types import Integer, LargeBinary, String, TypeEngine
@@ -16,7 +16,17 @@ from accounting.db.types import Instant
 STATEMENT_BYTES_MAX = 4 * 1024 * 1024
 """An INSERT is not longer, nor than half of the server's max_allowed_packet; a single row is never split."""
 
+KEYS_PER_QUERY = 2_000
+"""So many keys stand in one `IN (...)`."""
+
 Encode = Callable[[Any], bytes]
+Key = TypeVar("Key")
+
+
+def key_chunks(keys: Sequence[Key]) -> Iterator[Sequence[Key]]:
+    """Give keys in parts that are short enough for one query."""
+    for at in range(0, len(keys), KEYS_PER_QUERY):
+        yield keys[at : at + KEYS_PER_QUERY]
 
 
 def insert_rows(conn: Connection, table: Table, rows: Sequence[tuple[Any, ...]]) -> None:

@@ -7,6 +7,7 @@ from sqlalchemy import Connection, func, insert, select, update
 from sqlalchemy.exc import IntegrityError
 
 from accounting.base.errors import TollbookError
+from accounting.db.bulk import key_chunks
 from accounting.event import AccountingEvent, unpack_ref
 from cdr.store.tables import batch, journal_offset, nas_reboot
 
@@ -94,8 +95,7 @@ def insert_reboots(conn: Connection, reboots: Iterable[AccountingEvent]) -> None
 def load_reboots(conn: Connection, nases: Sequence[str]) -> dict[str, list[int]]:
     """Return the times (us) of starts and stops of these NASes, whatever name or address those came under."""
     found: dict[str, list[int]] = {}
-    for at in range(0, len(nases), 1_000):
-        some = set(nases[at : at + 1_000])
+    for some in map(set, key_chunks(nases)):
         query = select(nas_reboot).where(nas_reboot.c.nas.in_(some) | nas_reboot.c.address.in_(some))
         for row in conn.execute(query):
             for name in some & {row.nas, row.address}:

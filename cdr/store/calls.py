@@ -6,12 +6,11 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, Table, and_, bindparam, delete, exists, func, select, update
 
-from accounting.db.bulk import insert_rows
+from accounting.db.bulk import insert_rows, key_chunks
 from cdr.reconcile import Stored
 from cdr.settle import CdrRow, Charge, LiveCharge, pack_refs, unpack_refs
 from cdr.store.tables import call_exception, cdr, charge, open_call
 
-KEYS_PER_QUERY = 2_000
 SET_ASIDE = "processing_failed"  # the reason of events that a batch could not be made with: not evidence until retried
 
 
@@ -22,7 +21,7 @@ def load_stored(conn: Connection, keys: dict[str, int]) -> dict[str, list[Stored
     def of(key: str, call_id: int) -> Stored:
         return found.get((key, call_id)) or Stored(call_id, key)
 
-    for hashes in _chunks(sorted(set(keys.values()))):
+    for hashes in key_chunks(sorted(set(keys.values()))):
         for row in conn.execute(_open_of(hashes)):
             if row.call_key in keys:
                 found[row.call_key, row.id] = Stored(
@@ -103,7 +102,7 @@ def insert_open(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
 
 def delete_open(conn: Connection, ids: Sequence[int]) -> int:
     """Delete open calls that are open no longer, or are written again; return how many there were."""
-    return sum(conn.execute(delete(open_call).where(open_call.c.id.in_(some))).rowcount for some in _chunks(ids))
+    return sum(conn.execute(delete(open_call).where(open_call.c.id.in_(some))).rowcount for some in key_chunks(ids))
 
 
 def insert_cdrs(conn: Connection, rows: Sequence[CdrRow]) -> None:
@@ -144,7 +143,7 @@ def set_evidence(conn: Connection, evidence: Sequence[tuple[int, int, int, Seque
 def load_latest(conn: Connection, ids: Sequence[int]) -> dict[int, CdrRow]:
     """Return the latest revision of each of these CDRs."""
     rows: dict[int, CdrRow] = {}
-    for some in _chunks(ids):
+    for some in key_chunks(ids):
         for row in conn.execute(select(cdr).where(cdr.c.id.in_(some), cdr.c.superseded_at.is_(None))):
             rows[row.id] = CdrRow(*row)
     return rows
@@ -164,7 +163,7 @@ def charges_of(conn: Connection, cdr_id: int) -> Sequence[Row[Any]]:
 def live_charges(conn: Connection, ids: Sequence[int]) -> dict[int, list[LiveCharge]]:
     """Return, for each of these CDRs, the charges that no reversal has taken back."""
     live: dict[int, list[LiveCharge]] = {}
-    for some in _chunks(ids):
+    for some in key_chunks(ids):
         query = select(charge).where(charge.c.cdr_id.in_(some))
         rows = conn.execute(query.order_by(charge.c.cdr_id, charge.c.revision, charge.c.line)).all()
         # not by NOT EXISTS: MariaDB 10.11 then reads the whole table for every query
@@ -194,7 +193,7 @@ def select_for_rerate(
     if until is not None:
         wanted.append(cdr.c.closed_at < until)
     query = select(cdr.c.id, cdr.c.call_key, cdr.c.call_hash).where(and_(*wanted))
-    queries = [query.where(cdr.c.id.in_(some)) for some in _chunks(ids)] if ids else [query]
+    queries = [query.where(cdr.c.id.in_(some)) for some in key_chunks(ids)] if ids else [query]
     return {row.id: (row.call_key, row.call_hash) for query in queries for row in conn.execute(query)}
 
 
@@ -211,8 +210,3 @@ def owned_refs(conn: Connection) -> Iterator[tuple[str, int, bytes, int]]:
     latest = select(cdr.c.id, cdr.c.events, cdr.c.attempts).where(cdr.c.superseded_at.is_(None))
     for row in conn.execution_options(yield_per=10_000).execute(latest):
         yield "cdr", row.id, row.events, row.attempts
-
-
-def _chunks(items: Sequence[int]) -> Iterator[Sequence[int]]:
-    for at in range(0, len(items), KEYS_PER_QUERY):
-        yield items[at : at + KEYS_PER_QUERY]

@@ -6,10 +6,8 @@ from typing import Any
 
 from sqlalchemy import Connection, Row, delete, insert, select, update
 
-from accounting.db.bulk import insert_rows
+from accounting.db.bulk import insert_rows, key_chunks
 from cdr.store.tables import call_exception, cdr, cdr_dismissal, quarantine, source_override
-
-KEYS_PER_QUERY = 2_000
 
 
 def insert_exceptions(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
@@ -19,7 +17,7 @@ def insert_exceptions(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> None
 
 def delete_exceptions(conn: Connection, ids: Sequence[int]) -> int:
     """Delete call exceptions that later evidence has settled, or that are written again; return how many there were."""
-    gone = (delete(call_exception).where(call_exception.c.id.in_(some)) for some in _chunks(ids))
+    gone = (delete(call_exception).where(call_exception.c.id.in_(some)) for some in key_chunks(ids))
     return sum(conn.execute(statement).rowcount for statement in gone)
 
 
@@ -67,7 +65,7 @@ def insert_quarantined(conn: Connection, rows: Sequence[tuple[Any, ...]]) -> Non
 
 def delete_quarantined(conn: Connection, refs: Sequence[int]) -> int:
     """Delete events from quarantine that could be translated after all; return how many there were."""
-    gone = (delete(quarantine).where(quarantine.c.ref.in_(some)) for some in _chunks(refs))
+    gone = (delete(quarantine).where(quarantine.c.ref.in_(some)) for some in key_chunks(refs))
     return sum(conn.execute(statement).rowcount for statement in gone)
 
 
@@ -86,7 +84,7 @@ def load_overrides(conn: Connection, refs: Iterable[int]) -> dict[int, int]:
     if conn.execute(select(source_override.c.ref).limit(1)).first() is None:
         return {}
     found: dict[int, int] = {}
-    for some in _chunks(list(refs)):
+    for some in key_chunks(list(refs)):
         for row in conn.execute(select(source_override).where(source_override.c.ref.in_(some))):
             found[row.ref] = row.source_id
     return found
@@ -94,7 +92,7 @@ def load_overrides(conn: Connection, refs: Iterable[int]) -> dict[int, int]:
 
 def set_overrides(conn: Connection, source_of: Mapping[int, int | None]) -> None:
     """Read these events (ref -> source version id) with another source version from now on; None: with their own."""
-    for some in _chunks(list(source_of)):
+    for some in key_chunks(list(source_of)):
         conn.execute(delete(source_override).where(source_override.c.ref.in_(some)))
     insert_rows(conn, source_override, [(ref, source) for ref, source in source_of.items() if source is not None])
 
@@ -103,8 +101,3 @@ def exception_refs(conn: Connection) -> Iterator[tuple[int, bytes]]:
     """Yield (id, packed refs) of every call exception, for verify."""
     for row in conn.execute(select(call_exception.c.id, call_exception.c.events)):
         yield row.id, row.events
-
-
-def _chunks(items: Sequence[int]) -> Iterator[Sequence[int]]:
-    for at in range(0, len(items), KEYS_PER_QUERY):
-        yield items[at : at + KEYS_PER_QUERY]
