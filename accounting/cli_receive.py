@@ -14,7 +14,7 @@ from accounting.db.engine import Database, open_database
 from accounting.journal import JournalWriter, register_source
 from accounting.radius.clients import Client, ClientTable, network_of
 from accounting.radius.source_version import source_version
-from accounting.radius.udp import Listener, listen
+from accounting.radius.udp import Listener, UdpPort, listen
 from accounting.receiver import Receiver
 
 DRAIN_S = 5.0
@@ -60,7 +60,7 @@ def _receive(settings: Settings, database: Database, listeners: Sequence[Listene
     clients = client_table(database, settings.clients)
     writer.open()
     receiver = Receiver(
-        [listener.socket for listener in listeners],
+        [UdpPort(listener.socket) for listener in listeners],
         clients,
         writer,
         batch_max=limits.batch_max,

@@ -13,7 +13,7 @@ from accounting.db.engine import Database
 from accounting.event import Source
 from accounting.journal import JournalRow, JournalWriter, read_after, register_source
 from accounting.radius.clients import Client, ClientTable, network_of
-from accounting.radius.udp import Listener, listen, split_address
+from accounting.radius.udp import Listener, UdpPort, listen, split_address
 from accounting.receiver import Receiver
 from tests.support.radius import SECRET
 
@@ -99,7 +99,7 @@ def receiving(
     writer = JournalWriter(database, "receiver", "test", clock=clock)
     writer.open()
     receiver = Receiver(
-        [listener.socket for listener in listeners],
+        [UdpPort(listener.socket) for listener in listeners],
         table,
         writer,
         batch_max=batch_max,
