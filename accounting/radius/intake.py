@@ -22,7 +22,7 @@ HOSTS_MAX = 50_000
 
 
 class Way(Protocol):
-    """Where a reply goes back: a UDP socket, a connection. An address is opaque but for host and port, its first two."""
+    """Where a reply goes back: a UDP socket, a connection. An address is opaque but for its first two: host, port."""
 
     def sendto(self, data: bytes, address: Any, /) -> int: ...
 
