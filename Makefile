@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs bench clean debian-packages
+.PHONY: help demo test lint format docs bench bench-receiver clean debian-packages
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 18
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
 
 demo: $(VENV)/.base ## show the whole way on sample traffic: SQLite, no compiler, no root
 	@$(BIN)/tollbook demo
@@ -37,6 +37,9 @@ bench: $(VENV)/.full ## run every benchmark of tests/benchmarks
 		[ -e "$$file" ] || { echo "no benchmarks yet"; exit 0; }; \
 		echo "== $$file"; $(BIN)/python -m tests.benchmarks.$$(basename "$$file" .py); \
 	done
+
+bench-receiver: $(VENV)/.full ## the receiver beside FreeRADIUS and two other peers, in one run
+	@$(BIN)/python -m tests.benchmarks.bench_receiver
 
 clean: ## remove .venv and all that tools have left behind
 	@rm -rf $(VENV) build dist *.egg-info demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis \

@@ -1,14 +1,14 @@
-"""Acknowledged and committed requests per second, beside two peers in the same run that store nothing.
+"""Acknowledged and committed requests per second, beside FreeRADIUS and two peers that store nothing, in one run.
 
-`python -m tests.benchmarks.bench_receiver [--requests 40000] [--rounds 3]`. The load generator shares the machine with
-all of them. Rounds are interleaved and medians printed: only ratios of one run tell anything. "Beside it":
-while the pipeline works.
+`make bench-receiver`, or `python -m tests.benchmarks.bench_receiver [--calls 30000] [--rounds 3] [--stored 10000000]`.
+The load generator, the servers and MariaDB share the machine. Rounds are interleaved and medians printed: only ratios
+of one run tell anything. "Beside it": while the pipeline works. Nothing is shown of a round in which a request that was
+acknowledged is not in the journal.
 """
 
 import argparse
 import os
 import re
-import select
 import signal
 import socket
 import subprocess
@@ -18,180 +18,140 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from hashlib import md5
 from pathlib import Path
+from select import epoll
 from statistics import median
-from time import perf_counter, sleep
+from time import sleep
 from typing import NamedTuple
 
 from accounting.base.clock import now_us
 from accounting.db.engine import open_database, upgrade_database
 from accounting.event import Source
 from accounting.journal import JournalWriter, gaps, register_source, seq_counts
+from tests.benchmarks import freeradius
 from tests.support import mariadb
-from tests.support.radius import SECRET, request
+from tests.support.radload import EVENTS_PER_CALL, PACKET_BYTES, SECRET, load
 
 WINDOW = 256
-SOCKETS = 2
-IDS = WINDOW // SOCKETS
-REPEAT_S = 1.0
 PIPELINE_STARTS_S = 2.0
 BUFFER_BYTES = 4 * 1024 * 1024
 PEERS = ("echo", "pyrad")
-SERVER = ("--innodb-log-file-size=512M", "--innodb-buffer-pool-size=512M")
+SERVER = ("--innodb-log-file-size=512M", "--innodb-buffer-pool-size=1G")
 """A redo log of the tests' size makes the server wait for its own checkpoints."""
+FILL_ROWS = 100_000
 
 
-class Load(NamedTuple):
-    """Requests and the only right answer to each; request n is sent by slot n % WINDOW."""
-
-    requests: list[bytes]
-    answers: list[bytes]
-
-
-class Result(NamedTuple):
-    """One round against one server."""
+class Figures(NamedTuple):
+    """One round against one server; CPU per request, of the server's own processes and of the database's."""
 
     per_s: float
     p50_ms: float
     p99_ms: float
-    repeats: int
-    server_us: float  # CPU per request
+    repeats: float
+    server_us: float
+    database_us: float
 
 
-def make_load(number: int) -> Load:
-    """Return requests as a SIP proxy sends them: 18 attributes, about 300 octets."""
-    requests = [_proxy_request(n, n % WINDOW // SOCKETS) for n in range(number)]
-    answers = []
-    for asked in requests:
-        head = bytes((5, asked[1], 0, 20))
-        answers.append(head + md5(head + asked[4:20] + SECRET, usedforsecurity=False).digest())
-    return Load(requests, answers)
+class Bench:
+    """The machine's disk, one MariaDB, and what is to be measured on them."""
 
+    def __init__(self, calls: int, server: mariadb.Server, folder: Path) -> None:
+        self.calls = calls
+        self.server = server
+        self.folder = folder
+        self._names = iter(range(1_000_000))
 
-class LoadRun:
-    """Sends a load with WINDOW requests outstanding and takes the time of each answer."""
+    def sqlite(self) -> str:
+        """Return the URL of a new SQLite database."""
+        return f"sqlite:///{self.folder}/bench-{next(self._names)}.db"
 
-    def __init__(self, load: Load, port: int) -> None:
-        self.load = load
-        self.latencies_ms: list[float] = []
-        self.repeats = 0
-        self._clients = [_client(port) for _ in range(SOCKETS)]
-        self._at = list(range(WINDOW))  # which request a slot has outstanding
-        self._sent_at = [0.0] * WINDOW
+    def tollbook(self, url: str, *, beside_pipeline: bool = False) -> Figures:
+        """Measure `tollbook receive`, once its journal is found to hold every request that was acknowledged.
 
-    def run(self) -> float:
-        """Send everything, wait for every answer, and return the seconds it took."""
-        poll = select.epoll()
-        places = {client.fileno(): place for place, client in enumerate(self._clients)}
-        for fd in places:
-            poll.register(fd, select.EPOLLIN)
-        began = perf_counter()
-        for slot in range(WINDOW):
-            self._sent_at[slot] = perf_counter()
-            self._send(slot)
-        while len(self.latencies_ms) < len(self.load.requests):
-            ready = poll.poll(REPEAT_S)
-            for fd, _ in ready:
-                self._receive(places[fd])
-            if not ready:
-                self._repeat()
-        seconds = perf_counter() - began
-        for client in self._clients:
-            client.close()
-        return seconds
-
-    def _receive(self, place: int) -> None:
-        recv, at, answers, total = self._clients[place].recv, self._at, self.load.answers, len(self.load.answers)
-        while True:
-            try:
-                reply = recv(4096)
-            except BlockingIOError:
-                return
-            slot = reply[1] * SOCKETS + place
-            if at[slot] >= total or reply != answers[at[slot]]:
-                continue  # the answer to a repeat
-            now = perf_counter()
-            self.latencies_ms.append((now - self._sent_at[slot]) * 1000)
-            self._sent_at[slot] = now
-            at[slot] += WINDOW
-            self._send(slot)
-
-    def _send(self, slot: int) -> None:
-        if self._at[slot] < len(self.load.requests):
-            self._clients[slot % SOCKETS].send(self.load.requests[self._at[slot]])
-
-    def _repeat(self) -> None:
-        waiting = [slot for slot in range(WINDOW) if self._at[slot] < len(self.load.requests)]
-        self.repeats += len(waiting)
-        for slot in waiting:
-            self._send(slot)
-
-
-def measure(load: Load, server: "subprocess.Popen[str]", port: int) -> Result:
-    """Return one round's figures; stops the server."""
-    before = _cpu_s(server.pid)
-    run = LoadRun(load, port)
-    seconds = run.run()
-    cpu_s = _cpu_s(server.pid) - before
-    latencies = sorted(run.latencies_ms)
-    server.send_signal(signal.SIGTERM)
-    server.wait()
-    total = len(latencies)
-    return Result(
-        total / seconds, latencies[total // 2], latencies[total * 99 // 100], run.repeats, cpu_s / total * 1e6
-    )
-
-
-def measure_tollbook(load: Load, url: str, folder: Path, *, beside_pipeline: bool = False) -> Result:
-    """Return one round's figures of `tollbook receive`, once its journal holds every request it acknowledged.
-
-    beside_pipeline: while `tollbook process` is at work on as many requests again, on the same two cores.
-    """
-    upgrade_database(url)
-    config = folder / "tollbook.toml"
-    config.write_text(
-        f'[database]\nurl = "{url}"\n[receiver]\nlisten = ["127.0.0.1:0"]\n[[clients]]\nname = "proxy"\n'
-        f'address = "127.0.0.0/8"\nsecret = "{SECRET.decode()}"\n'
-    )
-    expected = len(load.requests) * (2 if beside_pipeline else 1)
-    if beside_pipeline:
-        _fill(load, url)
-    with _server("-m", "tollbook", "receive", "--config", str(config)) as (server, port):
-        if beside_pipeline:
-            command = [sys.executable, "-m", "tollbook", "process", "--config", str(config)]
-            with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as pipeline:
+        beside_pipeline: while `tollbook process` is at work on as many requests again, on the same two cores.
+        """
+        upgrade_database(url)
+        before = count_rows(url)
+        config = self.folder / "tollbook.toml"
+        config.write_text(
+            f'[database]\nurl = "{url}"\n[receiver]\nlisten = ["127.0.0.1:0"]\n[[clients]]\nname = "proxy"\n'
+            f'address = "127.0.0.0/8"\nsecret = "{SECRET}"\ndialect = "opensips"\ndictionary = "classic"\n'
+        )
+        acknowledged = self.calls * EVENTS_PER_CALL * (2 if beside_pipeline else 1)
+        with _python("-m", "tollbook", "receive", "--config", str(config)) as (server, port), ExitStack() as stack:
+            if beside_pipeline:
+                load(port, "--calls", str(self.calls), "--seed", "2")
+                pipeline = stack.enter_context(_processing(config))
                 sleep(PIPELINE_STARTS_S)
-                result = measure(load, server, port)
+            figures = self.measure(server.pid, port)
+            if beside_pipeline:
                 assert pipeline.poll() is None, "the pipeline had ended before the receiver was measured"
-                pipeline.kill()
-        else:
-            result = measure(load, server, port)
+            server.send_signal(signal.SIGTERM)
+            server.wait()
+        stored = count_rows(url) - before
+        assert stored == acknowledged, f"{acknowledged} acknowledged, {stored} stored"
+        return figures
+
+    def freeradius(self, kind: str) -> Figures:
+        """Measure FreeRADIUS, once it is found to have kept every request that it acknowledged."""
+        folder, url = self.folder / "freeradius", self.server.create()
+        with freeradius.freeradius(kind, folder, url) as (server, port):
+            figures = self.measure(server.pid, port)
+            found = freeradius.stored(kind, folder, url)
+        assert found == self.calls * EVENTS_PER_CALL, f"FreeRADIUS, {kind}: {found} stored"
+        self.server.drop(url)
+        return figures
+
+    def peer(self, name: str) -> Figures:
+        """Measure a peer that stores nothing."""
+        with _python("-m", __spec__.name, "--peer", name) as (server, port):
+            return self.measure(server.pid, port)
+
+    def measure(self, pid: int, port: int) -> Figures:
+        """Send all calls; every request must be answered."""
+        database = self.server.pid
+        server_s, database_s = cpu_s(pid), cpu_s(database)
+        seen = load(port, "--calls", str(self.calls), "--window", str(WINDOW))
+        assert not seen.lost, f"{seen.lost} requests were never answered"
+        cpu = ((cpu_s(pid) - server_s), (cpu_s(database) - database_s))
+        return Figures(
+            seen.per_s, seen.p50_ms, seen.p99_ms, seen.retransmits, *(second / seen.acked * 1e6 for second in cpu)
+        )
+
+
+def count_rows(url: str) -> int:
+    """Return how many rows a journal has, and see that there is no gap in them."""
     with open_database(url) as database, database.journal_read() as conn:
-        stored = sum(count.rows for count in seq_counts(conn))
-        assert stored == expected, f"{expected} acknowledged, {stored} stored"
         assert gaps(conn) == []
-    return result
+        return sum(count.rows for count in seq_counts(conn))
 
 
-def _fill(load: Load, url: str) -> None:
+def fill(url: str, rows: int) -> None:
+    """Bring so many rows of another writer into a new journal, each as long as a request's."""
+    upgrade_database(url)
     with open_database(url) as database:
         source_id = register_source(database, Source(id=0, name="before"))
         writer = JournalWriter(database, "receiver", "before")
-        for at in range(0, len(load.requests), 5_000):
-            writer.append([(now_us(), source_id, bytes(18), asked) for asked in load.requests[at : at + 5_000]])
+        while rows:
+            part = min(FILL_ROWS, rows)
+            writer.append([(now_us(), source_id, bytes(18), os.urandom(PACKET_BYTES)) for _ in range(part)])
+            rows -= part
         writer.close()
 
 
-def measure_peer(load: Load, name: str) -> Result:
-    """Return one round's figures of a peer."""
-    with _server("-m", __spec__.name, "--peer", name) as (server, port):
-        return measure(load, server, port)
+@contextmanager
+def _processing(config: Path) -> "Iterator[subprocess.Popen[bytes]]":
+    command = [sys.executable, "-m", "tollbook", "process", "--config", str(config)]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as pipeline:
+        yield pipeline
+        pipeline.kill()
 
 
 def echo_peer() -> None:
     """Answer everything with a correct Response Authenticator, and do nothing else."""
+    secret = SECRET.encode()
     with _listening() as bound:
-        poll = select.epoll()
-        poll.register(bound.fileno(), select.EPOLLIN)
+        poll = epoll()
+        poll.register(bound.fileno())
         while True:
             poll.poll()
             for _ in range(WINDOW):
@@ -200,7 +160,7 @@ def echo_peer() -> None:
                 except BlockingIOError:
                     break
                 head = bytes((5, asked[1], 0, 20))
-                bound.sendto(head + md5(head + asked[4:20] + SECRET, usedforsecurity=False).digest(), address)
+                bound.sendto(head + md5(head + asked[4:20] + secret, usedforsecurity=False).digest(), address)
 
 
 def pyrad_peer() -> None:
@@ -218,8 +178,8 @@ def pyrad_peer() -> None:
         bound.setblocking(True)
         server = Answering(
             addresses=[],
-            dict=Dictionary(str(family)) if family.exists() else Dictionary(),
-            hosts={"127.0.0.1": RemoteHost("127.0.0.1", SECRET, "load")},
+            dict=Dictionary(str(family)),
+            hosts={"127.0.0.1": RemoteHost("127.0.0.1", SECRET.encode(), "load")},
             auth_enabled=False,
         )
         server.acctfds.append(bound)
@@ -229,69 +189,62 @@ def pyrad_peer() -> None:
 def main() -> None:
     """Run all rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--requests", type=int, default=40_000)
+    parser.add_argument("--calls", type=int, default=30_000, help="of one round; each is two requests")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--stored", type=int, default=0, help="measure with so many rows in the journal too")
     parser.add_argument("--peer", choices=PEERS, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.peer:
         {"echo": echo_peer, "pyrad": pyrad_peer}[options.peer]()
         return
-    load = make_load(options.requests)
     disk = Path(os.environ.get("TMPDIR", "/var/tmp"))
     with ExitStack() as stack:
         server = mariadb.Server(stack.enter_context(mariadb.running_server(disk, SERVER)))
         stack.callback(server.dispose)
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir=disk)))
-        rivals: dict[str, Callable[[int], Result]] = {
-            "tollbook, MariaDB": lambda _: measure_tollbook(load, server.create(), folder),
-            "tollbook, SQLite": lambda n: measure_tollbook(load, f"sqlite:///{folder}/bench-{n}.db", folder),
-            "tollbook, MariaDB, beside it": lambda _: measure_tollbook(
-                load, server.create(), folder, beside_pipeline=True
-            ),
-            "tollbook, SQLite, beside it": lambda n: measure_tollbook(
-                load, f"sqlite:///{folder}/beside-{n}.db", folder, beside_pipeline=True
-            ),
-            "pyrad server, stores nothing": lambda _: measure_peer(load, "pyrad"),
-            "echo, verifies nothing": lambda _: measure_peer(load, "echo"),
+        bench = Bench(options.calls, server, folder)
+        rivals: dict[str, Callable[[], Figures]] = {
+            "tollbook, MariaDB": lambda: bench.tollbook(server.create()),
+            "tollbook, SQLite": lambda: bench.tollbook(bench.sqlite()),
+            "tollbook, MariaDB, beside it": lambda: bench.tollbook(server.create(), beside_pipeline=True),
+            "tollbook, SQLite, beside it": lambda: bench.tollbook(bench.sqlite(), beside_pipeline=True),
+            "FreeRADIUS, stock": lambda: bench.freeradius("stock"),
+            "FreeRADIUS, lean": lambda: bench.freeradius("lean"),
+            "FreeRADIUS, detail": lambda: bench.freeradius("detail"),
+            "pyrad server, stores nothing": lambda: bench.peer("pyrad"),
+            "echo, verifies nothing": lambda: bench.peer("echo"),
         }
-        results: dict[str, list[Result]] = {name: [] for name in rivals}
-        for n in range(options.rounds):
+        if options.stored:
+            full = server.create()
+            fill(full, options.stored)
+            rivals = {f"tollbook, {options.stored} rows stored": lambda: bench.tollbook(full)} | rivals
+        results: dict[str, list[Figures]] = {name: [] for name in rivals}
+        for _ in range(options.rounds):
             for name, rival in rivals.items():
-                results[name].append(rival(n))
-    _show(options, results)
+                results[name].append(rival())
+        middle = {name: Figures(*(median(of) for of in zip(*rounds, strict=True))) for name, rounds in results.items()}
+        show(options.calls, options.rounds, middle)
 
 
-def _show(options: argparse.Namespace, results: dict[str, list[Result]]) -> None:
-    packet = len(_proxy_request(0, 0))
-    print(f"{options.requests} requests of {packet} octets, {WINDOW} outstanding, median of {options.rounds} rounds")
-    print(f"{'':30}{'acked/s':>10}{'p50 ms':>9}{'p99 ms':>9}{'CPU us':>8}{'repeats':>9}{'of echo':>9}{'of pyrad':>10}")
-    middle = {
-        name: Result(*(median(column) for column in zip(*rounds, strict=True))) for name, rounds in results.items()
-    }
-    pyrad, echo = list(middle.values())[-2:]
-    for name, r in middle.items():
-        print(
-            f"{name:30}{r.per_s:10.0f}{r.p50_ms:9.1f}{r.p99_ms:9.1f}{r.server_us:8.1f}{r.repeats:9.0f}"
-            f"{r.per_s / echo.per_s:9.2f}{r.per_s / pyrad.per_s:10.2f}"
-        )
-
-
-def _proxy_request(n: int, identifier: int) -> bytes:
-    kind = 1 + n % 2
-    return request(
-        SECRET,
-        *((40, kind), (6, 15), (102, 200), (101, 8 if kind == 2 else 1), (55, 1_764_000_000 + n // 100)),
-        *((105, f"{n:08x}feedbeef"), (104, f"as{n:08x}cafe"), (44, f"{n:020x}@proxy.example.org")),
-        *((1, f"u{n % 10_000:06}@sip.example.org"), (31, f"sip:+4930{n % 10_000:07}@sip.example.org")),
-        *((30, f"sip:+4420{n:08}@sip.example.org"), (107, f"sip:4420{n:08}@127.0.0.9:5060;transport=udp")),
-        *((103, "1"), (108, "127.0.0.1"), (109, "5060"), (5, 5060), (41, 0), (4, 0x7F000001)),
-        identifier=identifier,
+def show(calls: int, rounds: int, middle: dict[str, Figures]) -> None:
+    """Print the table, and each rate as a multiple of the peers'."""
+    print(
+        f"{calls * EVENTS_PER_CALL} requests of {PACKET_BYTES} octets, {WINDOW} outstanding, median of {rounds} rounds"
     )
+    peers = {"stock": "FreeRADIUS, stock", "lean": "FreeRADIUS, lean", "detail": "FreeRADIUS, detail", "echo": "echo"}
+    heads = ("acked/s", "p50 ms", "p99 ms", "repeats", "CPU us", "database", *(f"x {peer}" for peer in peers))
+    print(f"{'':30}" + "".join(f"{head:>10}" for head in heads))
+    for name, r in middle.items():
+        cells = [f"{r.per_s:.0f}", *(f"{figure:.1f}" for figure in r[1:3]), f"{r.repeats:.0f}"]
+        cells += [f"{figure:.1f}" for figure in r[4:]]
+        for peer in peers.values():
+            cells.append(f"{r.per_s / next(f for n, f in middle.items() if n.startswith(peer)).per_s:.2f}")
+        print(f"{name:30}" + "".join(f"{cell:>10}" for cell in cells))
 
 
 @contextmanager
-def _server(*words: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """Give a process that says `listening on 127.0.0.1:PORT` on stderr, and its port."""
+def _python(*words: str) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Give a Python process that says `listening on 127.0.0.1:PORT` on stderr, and its port."""
     process = subprocess.Popen([sys.executable, *words], stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr
@@ -318,15 +271,7 @@ def _listening() -> Iterator[socket.socket]:
         yield bound
 
 
-def _client(port: int) -> socket.socket:
-    client = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER_BYTES)
-    client.connect(("127.0.0.1", port))
-    client.setblocking(False)
-    return client
-
-
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
     """Return the CPU seconds a process has used, its threads included."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

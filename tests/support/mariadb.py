@@ -65,6 +65,12 @@ class Server:
         self._names = (f"tollbook_{os.getpid()}_{number}" for number in count())
         self._template: list[str] = []
 
+    @property
+    def pid(self) -> int:
+        """The server's process id."""
+        with self._engine.connect() as conn:
+            return int(Path(conn.exec_driver_sql("SELECT @@pid_file").scalar_one()).read_text())
+
     def create(self) -> str:
         """Return the URL of a new, empty database."""
         name = next(self._names)
