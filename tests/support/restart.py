@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
+from subprocess import run
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
@@ -19,6 +20,7 @@ class RestartableServer:
     def __init__(self, data: Path) -> None:
         mariadb._install(data)
         self._data = data
+        self._backup = data.with_name(data.name + "-backup")
         self._port = mariadb._free_port()
         self.start()
         engine = create_engine(self._server_url.set(drivername="mysql+mysqldb"))
@@ -40,6 +42,20 @@ class RestartableServer:
         self._process = mariadb._start(self._data, self._port, ())
         mariadb._wait_until_ready(self._server_url, self._process, self._data)
 
+    def back_up(self) -> None:
+        """Keep a copy of its data, for restore(); it must be down."""
+        rmtree(self._backup, ignore_errors=True)
+        run(["cp", "-a", self._data, self._backup], check=True)
+
+    def restore(self) -> None:
+        """Put the copy in the place of its data; it must be down."""
+        rmtree(self._data)
+        run(["cp", "-a", self._backup, self._data], check=True)
+
+    def signal(self, number: int) -> None:
+        """Send it a signal."""
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         """Kill it and wait until it is gone."""
         self._process.send_signal(signal.SIGKILL)
@@ -57,4 +73,5 @@ def restartable_server() -> Iterator[RestartableServer]:
         finally:
             server.kill()
     finally:
-        rmtree(data, ignore_errors=True)
+        for folder in (data, data.with_name(data.name + "-backup")):
+            rmtree(folder, ignore_errors=True)
