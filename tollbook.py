@@ -15,8 +15,10 @@ from accounting.base.clock import now_us
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.log import configure
+from accounting.base.watch import end_with_supervisor
 from accounting.db.engine import SchemaState, as_problem, open_database
-from accounting.supervisor import Child, supervise, tollbook_command
+from accounting.processes import command, receive_children, supervise
+from accounting.supervisor import Child
 from cdr.lease import LEASE, LEASE_TRY_S
 
 NIGHTLY_INTERVAL_S = 60
@@ -82,15 +84,16 @@ def serve(config: ConfigOption = None) -> None:
         if database.schema_state() is SchemaState.EMPTY:
             database.upgrade()
     open_database(settings.database.url).dispose()
-    words = ("--config", str(settings.path)) if settings.path else ()
-    asked = (("receive", True), ("collect", settings.collectors), ("media", settings.media), ("schedule", True))
-    parts = [name for name, wanted in asked if wanted]
-    raise typer.Exit(supervise([Child(name, tollbook_command(name, *words)) for name in parts]))
+    parts = (("collect", settings.collectors), ("media", settings.media), ("schedule", True))
+    others = [Child(name, command(name, settings), essential=False) for name, wanted in parts if wanted]
+    with receive_children(settings) as receivers:
+        raise typer.Exit(supervise([*receivers, *others], settings))
 
 
 def main() -> None:
     """Run the command line; a problem an operator can mend is one line on stderr and exit code 1."""
     prepare_output()
+    end_with_supervisor()
     try:
         app(standalone_mode=True)
     except (TollbookError, KeyboardInterrupt) as error:

@@ -11,6 +11,7 @@ from accounting.base.cli import ConfigOption
 from accounting.base.config import Settings, load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.log import configure, get_logger
+from accounting.base.watch import Watch
 from accounting.collector import Collector
 from accounting.db.engine import Database, open_database
 
@@ -68,16 +69,18 @@ def _follow(settings: Settings, database: Database) -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
-    threads = [
-        threading.Thread(target=_run, args=(Collector(database, each), stop), name=each.name, daemon=True)
-        for each in settings.collectors
-    ]
+    collectors = [Collector(database, each) for each in settings.collectors]
+    threads = [threading.Thread(target=_run, args=(one, stop), name=one.name, daemon=True) for one in collectors]
     for thread in threads:
         thread.start()
     names = ", ".join(each.name for each in settings.collectors)
     log.info("following", collectors=names)
+    watch = Watch()
+    watch.ready()
     while not stop.wait(1.0):
-        pass
+        if all(thread.is_alive() for thread in threads):
+            watch.beat("; ".join(one.trouble for one in collectors if one.trouble))
+    watch.stopping()
     for thread in threads:
         thread.join(STOP_S)
     log.info("stopped")

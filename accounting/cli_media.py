@@ -12,6 +12,7 @@ from accounting.base.cli import ConfigOption
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.log import configure, get_logger
+from accounting.base.watch import Watch
 from accounting.db.engine import open_database
 from accounting.media_log import MediaLog, UdpInbox
 
@@ -49,6 +50,8 @@ def media(config: ConfigOption = None) -> None:
 def _follow(logs: Sequence[MediaLog]) -> None:
     """Store what comes until a signal asks to stop; then what the sockets hold, for a file is read again."""
     wake, asked = _asked_to_stop()
+    watch = Watch()
+    watch.ready()
     with selectors.DefaultSelector() as selector:
         selector.register(wake, selectors.EVENT_READ)
         for one in logs:
@@ -56,9 +59,11 @@ def _follow(logs: Sequence[MediaLog]) -> None:
                 selector.register(one.inbox.socket, selectors.EVENT_READ)
         while not asked:
             selector.select(POLL_S)
+            watch.beat("; ".join(one.trouble for one in logs if one.trouble))
             for one in logs:
                 while one.step() and not asked:
-                    pass
+                    watch.beat()
+    watch.stopping()
     for one in logs:
         while isinstance(one.inbox, UdpInbox) and one.step():
             pass

@@ -10,8 +10,10 @@ import typer
 from accounting.base.cli import ConfigOption
 from accounting.base.config import ClientSettings, Settings, load_settings
 from accounting.base.log import configure, get_logger
+from accounting.base.watch import Watch, is_supervised
 from accounting.db.engine import Database, open_database
 from accounting.journal import JournalWriter, register_source
+from accounting.processes import receive_children, supervise
 from accounting.radius.clients import Client, ClientTable, network_of
 from accounting.radius.source_version import source_version
 from accounting.radius.udp import Listener, UdpPort, listen
@@ -32,6 +34,9 @@ def receive(config: ConfigOption = None) -> None:
     """
     settings = load_settings(config)
     configure(settings.log.format == "json", settings.log.level)
+    if not is_supervised() and (settings.receiver.processes > 1 or settings.metrics.listen):
+        with receive_children(settings) as children:
+            raise typer.Exit(supervise(children, settings))
     with open_database(settings.database.url) as database:
         listeners = listen(settings.receiver.listen, settings.receiver.receive_buffer_bytes)
         try:
@@ -69,10 +74,14 @@ def _receive(settings: Settings, database: Database, listeners: Sequence[Listene
     )
     asked_to_stop = _stop_on_signals(receiver)
     _greet(settings, listeners)
+    watch = Watch()
+    watch.ready()
     gc.freeze()  # what lives until the end is not searched for rubbish again and again
     try:
         while not asked_to_stop:
             receiver.step()
+            watch.beat(receiver.trouble)
+        watch.stopping()
         log.info("stopping", requests_left=receiver.pending)
         left = receiver.drain(DRAIN_S)
     finally:

@@ -54,6 +54,11 @@ class Collector:
         self._failures = 0
         self._said = ""
 
+    @property
+    def trouble(self) -> str:
+        """What keeps it from reading now, empty if nothing does."""
+        return self._said
+
     def step(self) -> float:
         """Read once what is new in each table; return after how many seconds to do it again.
 

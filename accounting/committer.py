@@ -25,6 +25,7 @@ class Committer(Thread):
         self._wake = wake
         self._batches: SimpleQueue[list[NewRow] | None] = SimpleQueue()
         self._done = False
+        self.trouble = ""  # why the journal cannot be written now
         self._failure: BaseException | None = None
         self._stopped = Event()
         self.start()
@@ -67,12 +68,14 @@ class Committer(Thread):
                 self._writer.append(rows)
             except JournalUnavailable as error:
                 failures += 1
+                self.trouble = str(error)
                 metrics.COMMIT_FAILURES.inc()
                 if failures == 1:
                     log.error("journal is away: nothing is answered until it is back", cause=str(error))
                 self._stopped.wait(wait_s)
                 wait_s = min(wait_s * 2, RETRY_LAST_S)
                 continue
+            self.trouble = ""
             metrics.BATCHES.inc()
             metrics.COMMIT_SECONDS.observe(monotonic() - began)
             if failures:

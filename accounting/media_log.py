@@ -7,12 +7,11 @@ import socket
 from collections import deque
 from collections.abc import Callable
 
-from prometheus_client import Counter
-
 from accounting.base.clock import now_us
 from accounting.base.config import MediaSettings
 from accounting.base.errors import TollbookError
 from accounting.base.log import get_logger
+from accounting.base.metrics import Counter
 from accounting.db.append import KeptPosition, NewRow
 from accounting.db.engine import Database
 from accounting.event import Source
@@ -107,6 +106,7 @@ class MediaLog:
         self._rows: list[NewRow] = []
         self._position: KeptPosition | None = None
         self._failures = 0
+        self.trouble = ""  # why the journal cannot be written now
         self.inbox: UdpInbox | FileInbox
         if settings.listen is not None:
             self.inbox = UdpInbox(settings)
@@ -131,12 +131,14 @@ class MediaLog:
         except JournalUnavailable as error:
             self._failures += 1
             FAILURES.inc()
+            self.trouble = f"{self.name}: {error}"
             if self._failures == 1:
                 log.error("the journal is away: lines wait until it is back", source=self.name, cause=str(error))
             return False
         if self._failures:
             log.warning("the journal is back", source=self.name, failures=self._failures)
             self._failures = 0
+            self.trouble = ""
         LINES.labels(self.name).inc(len(self._rows))
         self._rows, self._position = [], None
         return True

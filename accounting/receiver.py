@@ -57,6 +57,11 @@ class Receiver:
         """How many verified requests wait for their commit."""
         return self._intake.pending
 
+    @property
+    def trouble(self) -> str:
+        """What keeps requests from being stored now, empty if nothing does."""
+        return self._committer.trouble
+
     def wake(self) -> None:
         """Make a waiting step() return; safe in a signal handler and in other threads."""
         os.eventfd_write(self._wake, 1)

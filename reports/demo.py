@@ -28,6 +28,7 @@ from accounting.base.cli import EXIT_INTERRUPTED
 from accounting.base.clock import now, to_us
 from accounting.base.config import ENV_PREFIX
 from accounting.base.errors import TollbookError
+from accounting.base.watch import PARENT_VARIABLE
 from accounting.sample import (
     CALLS_MIN,
     CUSTOMERS,
@@ -39,7 +40,7 @@ from accounting.sample import (
     Report,
     day_of_calls,
 )
-from accounting.supervisor import die_with_parent, tollbook_command
+from accounting.supervisor import tollbook_command
 from reports.demo_client import Sent, send
 from reports.demo_folder import CONFIG, SECRET, demo_folder, free_port, write_inputs
 from reports.demo_summary import Outcome, print_next_steps, print_summary, read_csv
@@ -112,7 +113,7 @@ class Shell(NamedTuple):
                 stdout=output,
                 stderr=output,
                 start_new_session=True,
-                preexec_fn=die_with_parent,  # noqa: PLW1509 - no thread has been started yet
+                env=os.environ | {PARENT_VARIABLE: str(os.getpid())},
             )
 
 

@@ -64,6 +64,7 @@ class ReceiverSettings(Section):
     """Where accounting requests arrive, and the receiver's limits."""
 
     listen: Annotated[tuple[Listen, ...], Field(min_length=1)] = ("127.0.0.1:1813",)
+    processes: Annotated[Whole, Field(ge=1, le=64)] = 1  # they share the addresses; each has a journal writer
     receive_buffer_bytes: Annotated[Whole, Field(ge=65536, le=2**30)] = 4 * 1024 * 1024
     batch_max: Annotated[Whole, Field(ge=1, le=10_000)] = 256  # requests of one commit
     pending_max: Annotated[Whole, Field(ge=1, le=10_000_000)] = (
@@ -103,6 +104,12 @@ class ReportSettings(Section):
 
     timezone: Zone = "UTC"
     out: Path = Path(DEFAULT_OUT)
+
+
+class MetricsSettings(Section):
+    """Where metrics and health are served over HTTP."""
+
+    listen: Listen | None = None
 
 
 class LogSettings(Section):
@@ -195,6 +202,7 @@ class Settings(BaseSettings):
     worker: WorkerSettings = WorkerSettings()
     reports: ReportSettings = ReportSettings()
     log: LogSettings = LogSettings()
+    metrics: MetricsSettings = MetricsSettings()
     clients: tuple[ClientSettings, ...] = ()
     collectors: tuple[CollectorSettings, ...] = ()
     media: tuple[MediaSettings, ...] = ()

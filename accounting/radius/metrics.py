@@ -1,6 +1,6 @@
 """The receiver's Prometheus counters; each name is documented in docs/reference/metrics.md."""
 
-from prometheus_client import Counter, Gauge, Histogram
+from accounting.base.metrics import Counter, Gauge, Histogram
 
 RECEIVED = Counter("tollbook_receiver_received_total", "Datagrams read")
 ACKNOWLEDGED = Counter("tollbook_receiver_acknowledged_total", "Accounting-Requests answered after their commit")
@@ -9,7 +9,9 @@ DROPPED = Counter("tollbook_receiver_dropped_total", "Datagrams not stored and n
 UNSENT = Counter("tollbook_receiver_unsent_total", "Replies that the kernel did not take; a repeat gets them")
 BATCHES = Counter("tollbook_receiver_batches_total", "Commits to the journal")
 COMMIT_FAILURES = Counter("tollbook_receiver_commit_failures_total", "Commits that failed and were tried again")
-PENDING = Gauge("tollbook_receiver_pending", "Verified requests that wait for their commit")
+PENDING = Gauge(
+    "tollbook_receiver_pending", "Verified requests that wait for their commit", multiprocess_mode="livesum"
+)
 COMMIT_SECONDS = Histogram(
     "tollbook_receiver_commit_seconds",
     "Time of one commit to the journal",

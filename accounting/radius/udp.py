@@ -6,9 +6,11 @@ Knows nothing of what goes through them.
 import errno
 import socket
 from collections.abc import Sequence
+from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from accounting.base.errors import TollbookError
+from accounting.base.sockets import inherited
 from accounting.radius import metrics
 from accounting.radius.intake import Intake
 from accounting.radius.packet import PACKET_BYTES_MAX
@@ -82,6 +84,13 @@ class UdpPort:
         metrics.RECEIVED.inc(received)
 
 
+class Share(Enum):
+    """Sockets of several processes on one address: the kernel gives each the packets of its part of clients' ports."""
+
+    FIRST = 1
+    MORE = 2
+
+
 class Listener(NamedTuple):
     """A bound socket, what people call it, and the receive buffer it got."""
 
@@ -90,17 +99,19 @@ class Listener(NamedTuple):
     buffer_bytes: int
 
 
-def listen(addresses: Sequence[str], buffer_bytes: int) -> list[Listener]:
+def listen(addresses: Sequence[str], buffer_bytes: int, share: Share | None = None) -> list[Listener]:
     """Return a bound socket per address like 127.0.0.1:1813 or [::1]:1813; one that cannot be had is a TollbookError.
 
-    `[::]` takes IPv4 too, unless an IPv4 address of the same port is listed.
+    One that was bound for this process is taken as it is. `[::]` takes IPv4 too, unless an IPv4 address of the same
+    port is listed.
     """
     places = [split_address(address) for address in addresses]
     listeners: list[Listener] = []
     try:
-        for host, port in places:
+        for address, (host, port) in zip(addresses, places, strict=True):
+            given = inherited("udp", address) if share is not Share.MORE else None
             only_v6 = any(":" not in other and number == port for other, number in places)
-            listeners.append(_bind(host, port, only_v6, buffer_bytes))
+            listeners.append(_listener(given or _bind(host, port, only_v6, share), host, buffer_bytes))
     except BaseException:
         for listener in listeners:
             listener.socket.close()
@@ -119,18 +130,27 @@ def show_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _bind(host: str, port: int, only_v6: bool, buffer_bytes: int) -> Listener:
+def _bind(host: str, port: int, only_v6: bool, share: Share | None) -> socket.socket:
+    if share is Share.FIRST:  # found free without sharing: else strangers' sockets would take a part of the packets
+        with _bind(host, port, only_v6, None) as free:
+            port = free.getsockname()[1]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_DGRAM)
     try:
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only_v6))
-        given = _ask_buffer(bound, buffer_bytes)
-        bound.setblocking(False)
+        if share:
+            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((host, port))
     except OSError as error:
         bound.close()
         raise TollbookError(f"cannot listen on {show_address(host, port)}: {_words(error)}") from error
+    return bound
+
+
+def _listener(bound: socket.socket, host: str, buffer_bytes: int) -> Listener:
+    given = _ask_buffer(bound, buffer_bytes)
+    bound.setblocking(False)
     name = show_address(*bound.getsockname()[:2])
     return Listener(AnyAddressSocket(bound) if host in _ANY else bound, name, given)
 

@@ -1,0 +1,116 @@
+"""Several processes as one: receivers that share addresses, sockets that outlive a child, metrics and health."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from accounting.db.engine import open_database
+from accounting.journal import read_after, writers
+from tests.support.radius import SECRET, is_answer, request
+from tests.support.service import PATIENCE_S, Service
+
+
+@contextmanager
+def client_of(service: Service) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(PATIENCE_S)
+        client.connect(("127.0.0.1", service.port))
+        yield client
+
+
+def start_of(call: str) -> bytes:
+    return request(SECRET, (40, 1), (44, call))
+
+
+def ask(service: Service, calls: int) -> None:
+    """Have so many clients, each on a port of its own, store a request."""
+    for number in range(calls):
+        with client_of(service) as client:
+            asked = start_of(f"call-{number}")
+            client.send(asked)
+            assert is_answer(client.recv(4096), asked, SECRET)
+
+
+def test_processes_share_an_address_and_each_writes_its_own_part(sqlite_url: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, sqlite_url, processes=2)
+    with service.running("receive"):
+        ask(service, 40)
+        service.wait(lambda: service.metric("tollbook_receiver_acknowledged_total") == 40, "the metrics tell of all")
+        service.wait(lambda: service.metric("tollbook_receiver_pending") == 0, "nothing waits")
+        assert service.metric('tollbook_supervisor_ready{process="receive-2"}') == 1
+    assert service.process.returncode == 0
+    with open_database(sqlite_url) as database, database.journal_read() as conn:
+        rows = read_after(conn, {}, 100)
+        by_writer = {writer.id: sum(row.ref >> 32 == writer.id for row in rows) for writer in writers(conn)}
+    assert len(rows) == 40
+    assert len(by_writer) == 2
+    assert all(by_writer.values()), by_writer
+
+
+def test_nothing_that_waits_for_a_killed_receiver_is_lost(sqlite_url: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, sqlite_url)
+    with service.running(), client_of(service) as client:
+        pid = service.pid("receive")
+        os.kill(pid, signal.SIGSTOP)
+        asked = start_of("waits")
+        client.send(asked)
+        os.kill(pid, signal.SIGKILL)
+        assert is_answer(client.recv(4096), asked, SECRET)  # by the next one, from the same socket
+        assert service.pid("receive") not in (0, pid)
+        assert service.metric('tollbook_supervisor_restarts_total{process="receive"}') == 1
+
+
+def test_counters_go_on_over_a_restart_of_their_process(sqlite_url: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, sqlite_url)
+    with service.running("receive"):
+        ask(service, 3)
+        service.wait(lambda: service.metric("tollbook_receiver_acknowledged_total") == 3, "all are counted")
+        pid = service.pid("receive")
+        os.kill(pid, signal.SIGKILL)
+        service.wait(lambda: service.get("/readyz")[0] == 200 and service.pid("receive") != pid, "it is back")
+        ask(service, 2)
+        service.wait(lambda: service.metric("tollbook_receiver_acknowledged_total") == 5, "the sum is 5")
+
+
+def test_readyz_says_what_keeps_a_process_from_its_work(sqlite_url: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, sqlite_url)
+    with service.running():
+        for page in ("/healthz", "/readyz", "/readyz/receive", "/readyz/schedule"):
+            assert service.get(page)[0] == 200, service.get(page)
+        assert service.get("/readyz/nobody")[0] == 404
+        assert service.get("/")[0] == 404
+        pid = service.pid("schedule")
+        os.kill(pid, signal.SIGKILL)
+        service.wait(lambda: service.get("/readyz")[0] == 503, "it is missed")
+        assert "schedule" in json.loads(service.get("/readyz")[1])["problems"]
+        assert service.get("/readyz/receive")[0] == 200
+        service.wait(lambda: service.get("/readyz")[0] == 200, "it is back")
+
+
+def test_a_silent_client_of_the_page_keeps_nobody_waiting(sqlite_url: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, sqlite_url)
+    with service.running("receive"), socket.create_connection(("127.0.0.1", service.page)) as silent:
+        silent.send(b"GET /met")
+        assert service.get("/metrics")[0] == 200
+
+
+@pytest.mark.parametrize("what", ["page", "port"])
+def test_a_port_in_use_is_one_line_and_exit_1(sqlite_url: str, tmp_path: Path, what: str) -> None:
+    service = Service(tmp_path, sqlite_url, processes=2)
+    kind = socket.SOCK_STREAM if what == "page" else socket.SOCK_DGRAM
+    with socket.socket(socket.AF_INET, kind) as held:
+        if kind is socket.SOCK_DGRAM:
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)  # as another Tollbook's would be
+        held.bind(("127.0.0.1", getattr(service, what)))
+        done = subprocess.run(service.command("serve"), capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1
+    assert "the port is in use" in done.stderr
+    assert ("[metrics] listen" if what == "page" else "[receiver] listen") in done.stderr
