@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from accounting.base.errors import TollbookError
+from accounting.base.log import get_logger, is_json
 
 EXIT_PROBLEM = 1
 EXIT_INTERRUPTED = 130
@@ -71,13 +72,16 @@ def give_up_output() -> None:
 
 
 def main_error(error: BaseException) -> int:
-    """Print a problem as `tollbook: ...` on stderr and return the exit code."""
+    """Print a problem as `tollbook: ...` on stderr, or as the log's JSON, and return the exit code."""
     if isinstance(error, KeyboardInterrupt):
         sys.stderr.write("tollbook: interrupted\n")
         return EXIT_INTERRUPTED
     lines = str(error).splitlines() if isinstance(error, TollbookError) else [str(error)]
     for line in lines or [type(error).__name__]:
-        sys.stderr.write(f"tollbook: {line}\n")
+        if is_json():
+            get_logger("main").critical(line)
+        else:
+            sys.stderr.write(f"tollbook: {line}\n")
     return EXIT_PROBLEM
 
 
