@@ -66,8 +66,8 @@ class AccountingEvent(NamedTuple):
     from_tag: str = ""
     to_tag: str = ""
     nas: str = ""  # NAS-Identifier, else NAS-IP-Address, else the peer's address
-    nas_address: str = ""  # of NAS_ON and NAS_OFF: its address too, for calls may name only that
-    is_session: bool = False  # a RADIUS session without tags: keyed by NAS and Acct-Session-Id
+    nas_address: str = ""  # of sessions, NAS_ON and NAS_OFF: its address, for others may know it by that alone
+    is_session: bool = False  # a RADIUS session without tags: known by NAS and Acct-Session-Id
     leg: str = ""  # answer | originate: one of several legs of the call that each tell of it (gateways)
     timed: bool = True  # at_us is the event's own time, not the arrival minus the delay
     sip_code: int | None = None
@@ -99,12 +99,12 @@ class Untranslatable(NamedTuple):
 
 
 def group_key(event: AccountingEvent) -> str:
-    """Return what all events of one call share: its Call-ID, or NAS and session id where there is no SIP.
+    """Return what all events of one call share: its Call-ID, or session id where there is no SIP.
 
-    Of a long id only the head that the narrowest accounting tables keep; pairing tells such calls apart again.
+    Of a long id only the head that the narrowest accounting tables keep. Several NASes may use one session id. Pairing
+    tells such calls apart again.
     """
-    call_id = event.call_id if len(event.call_id) <= KEY_CHARS else event.call_id[:KEY_CHARS]
-    return f"{event.nas}\x00{call_id}" if event.is_session else call_id
+    return event.call_id if len(event.call_id) <= KEY_CHARS else event.call_id[:KEY_CHARS]
 
 
 def key_hash(key: str) -> int:

@@ -159,7 +159,7 @@ def _correction(database: Database, cdr_id: int, ended: Any, reason: str) -> byt
             "call_id": row.call_id,
             "from_tag": row.from_tag,
             "to_tag": row.to_tag,
-            "is_session": "\x00" in row.call_key,
+            "is_session": not (row.from_tag or row.to_tag),
             "nas": row.nas,
             "ended_us": clock.to_us(ended),
             "reason": reason.strip(),

@@ -4,12 +4,12 @@ A function of the set of events and of `now`: order, repeats and batch borders c
 docs/decisions/pairing.md tells what was decided where the design is silent.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from accounting.event import KEY_CHARS, AccountingEvent, EventKind, group_key
 from cdr.call import Call, CallState, PairedGroup
 from cdr.pairing_calls import answer_code, call_of, disposition_of, setup_of
-from cdr.pairing_cut import CUT_REASON, by_call_id
+from cdr.pairing_cut import CUT_REASON, by_call_id, mend_tags
 from cdr.pairing_ends import side_of
 from cdr.pairing_evidence import (
     BEGINNINGS,
@@ -22,6 +22,7 @@ from cdr.pairing_evidence import (
     reporter,
 )
 from cdr.pairing_legs import join_legs
+from cdr.pairing_sessions import SESSION_REASON, by_party
 from cdr.pairing_split import split_calls
 
 __all__ = ["PairingLimits", "disposition_of", "pair_group"]
@@ -31,39 +32,46 @@ def pair_group(
     events: Sequence[AccountingEvent],
     *,
     now_us: int,
-    reboots: Sequence[int] = (),
+    reboots: Mapping[str, Sequence[int]] | None = None,
     limits: PairingLimits | None = None,
 ) -> PairedGroup:
     """Return the calls of one group key, in order of time, and the positions of the events that need not be kept.
 
-    `events` are all that are kept of the key and all that are new; `reboots` the times (us) of NAS_ON and NAS_OFF of
-    their NAS. Every event is in exactly one call or among the duplicates. An open call tells the instant at which it
-    changes if nothing comes.
+    `events` are all that are kept of the key and all that are new; `reboots` the times (us) of NAS_ON and NAS_OFF by
+    the NAS's name or address. Every event is in exactly one call or among the duplicates. An open call tells the
+    instant at which it changes if nothing comes.
     """
     limits = limits or PairingLimits()
-    if not reboots and len(events) <= 2 and (call := _plain_call(events, now_us, limits)):
+    if len(events) <= 2 and not (reboots and events[0].is_session) and (call := _plain_call(events, now_us, limits)):
         return PairedGroup((call,), ())
     assert not any(event.kind in UNPAIRED for event in events)
-    if len(events) > 1 and len(events[0].call_id) >= KEY_CHARS:
-        return _pair_long_ids(events, now_us, reboots, limits)
-    return _pair(events, now_us, reboots, limits)
-
-
-def _pair_long_ids(
-    events: Sequence[AccountingEvent], now_us: int, reboots: Sequence[int], limits: PairingLimits
-) -> PairedGroup:
-    """Return the calls of Call-IDs that begin alike; those of a cut one that could be several are exceptions."""
     calls: list[Call] = []
     duplicates: list[int] = []
-    for group, is_doubtful in by_call_id(events):
-        paired = _pair(group, now_us, reboots, limits)
+    for part, times, reason in _parts(events, reboots or {}):
+        paired = _pair(part, now_us, times, limits)
         duplicates += paired.duplicates
-        calls += map(_held, paired.calls) if is_doubtful else paired.calls
+        calls += [_held(call, reason) for call in paired.calls] if reason else paired.calls
     return PairedGroup(tuple(calls), tuple(sorted(duplicates)))
 
 
-def _held(call: Call) -> Call:
-    return call._replace(state=CallState.EXCEPTION, reason=CUT_REASON, due_us=None)
+def _parts(
+    events: Sequence[AccountingEvent], reboots: Mapping[str, Sequence[int]]
+) -> Iterator[tuple[Sequence[AccountingEvent], Sequence[int], str]]:
+    """Yield events that are paired by themselves, the restarts that concern them, and why they are held, if they are.
+
+    By whole Call-ID where several begin alike, then by tags that were not cut off, then by whose sessions they are.
+    """
+    is_long = len(events) > 1 and len(events[0].call_id) >= KEY_CHARS
+    for group, is_cut in by_call_id(events) if is_long else ((events, False),):
+        whole, held = mend_tags(group)
+        for part, reason in ((whole, CUT_REASON if is_cut else ""), (held, CUT_REASON)):
+            for party in by_party(part) if part else ():
+                times = sorted({at_us for name in party.names for at_us in reboots.get(name, ())})
+                yield party.events, times, reason or (SESSION_REASON if party.is_doubtful else "")
+
+
+def _held(call: Call, reason: str) -> Call:
+    return call._replace(state=CallState.EXCEPTION, reason=reason, due_us=None)
 
 
 def _pair(events: Sequence[AccountingEvent], now_us: int, reboots: Sequence[int], limits: PairingLimits) -> PairedGroup:

@@ -198,7 +198,7 @@ class Pipeline:
                 evidence = [event for event in evidence if event.kind not in NO_CALL]
             new = [event for key in bundle for event in arrived.get(key, ())]
             paired = self._paired(evidence + new, len(bundle) > 1, reboots, now_us)
-            sources = len({event.source for event in (*evidence, *new)})
+            sources = {event.ref: event.source for event in (*evidence, *new)}
             plan.add_group(group, len(new), len(others), paired, now, sources=sources)
         return plan
 
@@ -216,7 +216,7 @@ class Pipeline:
             pair_group(
                 some,
                 now_us=now_us,
-                reboots=reboots.get(some[0].nas, ()) if some[0].is_session else (),
+                reboots=reboots,
                 limits=self._limits,
             )
             for some in by_key.values()
@@ -280,8 +280,8 @@ class Pipeline:
         arrived: Mapping[str, Sequence[AccountingEvent]],
         known: Mapping[int, AccountingEvent],
     ) -> dict[str, list[int]]:
-        nases = {events[0].nas for events in arrived.values() if events[0].is_session}
-        nases |= {event.nas for event in known.values() if event.is_session}
+        sessions = [event for events in (*arrived.values(), known.values()) for event in events if event.is_session]
+        nases = {name for event in sessions for name in (event.nas, event.nas_address) if name}
         if not nases:
             return {}
         found = batches.load_reboots(conn, sorted(nases))

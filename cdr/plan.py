@@ -4,7 +4,7 @@ Pure: it is given the paired groups and what is stored of them, and adds up rows
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -48,11 +48,18 @@ class Plan:
     charge_rows: list[ChargeRow] = field(default_factory=list)
 
     def add_group(
-        self, stored: Sequence[Stored], arrived: int, others: int, paired: PairedGroup, now: datetime, *, sources: int
+        self,
+        stored: Sequence[Stored],
+        arrived: int,
+        others: int,
+        paired: PairedGroup,
+        now: datetime,
+        *,
+        sources: Mapping[int, str],
     ) -> None:
         """Add what changes for one group: `arrived` events are new, `others` turned out to be of no call.
 
-        `sources` is how many sources the group's events come from.
+        `sources` tells by position whose word each of the group's events is.
         """
         before = sum(len(s.refs) for s in stored) + arrived - others
         for s in stored:
@@ -63,7 +70,8 @@ class Plan:
         after = len(paired.duplicates)
         self.counts["events_duplicate"] += after
         for found in match(stored, paired.calls):
-            self._add_match(found, now, several=sources > 1)
+            told = found.call.events if found.call else ()
+            self._add_match(found, now, several=len({sources[ref] for ref in told}) > 1)
             after += len(found.call.events) if found.call else 0
         assert before == after, f"pairing lost evidence: {before} events in, {after} out"
 

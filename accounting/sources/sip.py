@@ -220,6 +220,7 @@ def _event(
         from_tag=text_of(report.from_tag),
         to_tag=text_of(report.to_tag),
         nas=nas_of(report, row),
+        nas_address=nas_address_of(report) if is_session and report.nas_id is not None else "",
         is_session=is_session,
         timed=timed,
         sip_code=code,

@@ -191,7 +191,8 @@ def _radacct(said: Said) -> AccountingEvent | Untranslatable:
         from_tag=from_tag,
         to_tag=to_tag,
         is_session=not (from_tag or to_tag),
-        nas=_plain(values.get("nasipaddress")),
+        nas=(nas := _plain(values.get("nasipaddress"))),
+        nas_address=nas,
         caller_uri=said.text("caller") or _plain(values.get("callingstationid")) or _plain(values.get("username")),
         called_uri=said.text("called") or _plain(values.get("calledstationid")),
         auth_user=_plain(values.get("username")),
@@ -287,8 +288,9 @@ def _event(said: Said, kind: EventKind, at_us: int, code: int | None) -> Account
     setup = setup_of(source)
     source_ip = said.text("source_ip").strip("[]")
     caller = said.text("caller")
-    if any(said.columns.get(name, name) in said.full for name in ("callid", "from_tag", "to_tag", "acctsessionid")):
-        flag(said.flags, "maybe_cut")
+    for word, names in (("maybe_cut", ("callid", "acctsessionid")), ("maybe_cut_tag", ("from_tag", "to_tag"))):
+        if any(said.columns.get(name, name) in said.full for name in names):
+            flag(said.flags, word)
     return AccountingEvent(
         *stamp(row, source, kind, at_us),
         call_id=said.text("callid"),

@@ -47,7 +47,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, mariad
     operator = Operator(folder / "passed_on", sqlite_template, block("freeradius", "[[clients]]", {"192.0.2.30": HERE}))
     began_s = now_us() // 1_000_000 - 600
     session = (
-        f'Acct-Session-Id = "s-1", User-Name = "alice", NAS-IP-Address = {HERE}, '
+        f'Acct-Session-Id = "s-1", NAS-Identifier = "gateway", User-Name = "alice", NAS-IP-Address = {HERE}, '
         f'Calling-Station-Id = "+4930111", Called-Station-Id = "{CALLED}"'
     )
     with operator.receiving(), _freeradius(folder / "server", operator.address, database) as address:

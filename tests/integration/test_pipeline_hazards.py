@@ -17,7 +17,7 @@ from accounting.journal import JournalWriter, register_source
 from cdr.pipeline import Pipeline, Work
 from cdr.store import batches
 from cdr.store.tables import call_exception, cdr, charge, quarantine
-from tests.support.lab import PEER, PROXY, T0, Lab, bye, invite
+from tests.support.lab import FAILED, PEER, PROXY, T0, Lab, bye, invite
 from tests.support.radius import SECRET, request
 
 DECK = "prefix,destination,rate,connect_fee\n49,Germany,0.06,0.01\n4915,Germany mobile,0.12,0\n"
@@ -207,15 +207,14 @@ def test_restart_that_is_told_late_parts_sessions_of_one_id(lab: Lab, database: 
 # ---- what is tried again
 
 
-def test_exception_that_is_read_with_other_settings_joins_the_call_it_belongs_to(lab: Lab, database: Database) -> None:
+def test_exception_that_is_read_with_other_settings_is_no_call(lab: Lab, database: Database) -> None:
     lab.journal(invite("c1", 0))
     receive(database, WRONG, bye("c1", 60), request(SECRET, (40, 2), (204, 256), (205, 200), (55, T0), (44, "m1")))
     lab.process()
-    assert [row.stop_cause for row in lab.cdrs()] == ["max_age"]
-    ids = [str(row["id"]) for row in _exceptions(lab) if row["kind"] == "call"]
-    assert len(ids) == 2
-    assert "2 settled" in lab.tollbook("exceptions", "retry", *ids)
-    assert [(row.stop_cause, row.duration_ms, row.revision) for row in lab.cdrs()] == [("bye", 60_000, 2)]
+    assert [(row.stop_cause, row.duration_ms) for row in lab.cdrs()] == [("bye", 60_000)]
+    [wrong] = [str(row["id"]) for row in _exceptions(lab) if row["kind"] == "call"]
+    assert "1 settled" in lab.tollbook("exceptions", "retry", wrong)
+    assert [(row.stop_cause, row.duration_ms, row.revision) for row in lab.cdrs()] == [("bye", 60_000, 1)]
     lab.tollbook("rerate")
     lab.process()
 
@@ -240,8 +239,9 @@ def test_retry_that_fails_leaves_the_exception(lab: Lab, monkeypatch: pytest.Mon
     def failing(*_: Any, **__: Any) -> Any:
         raise RuntimeError("a bug in pairing")
 
-    lab.journal(invite("c1", 0), bye("c2", 60))
+    lab.journal(bye("c2", 60))
     lab.process(after_s=1_000)
+    lab.journal(invite("c1", 0, status=FAILED, code=486))
     with monkeypatch.context() as patched:
         patched.setattr(pipeline, "pair_group", failing)
         lab.process()
@@ -250,9 +250,10 @@ def test_retry_that_fails_leaves_the_exception(lab: Lab, monkeypatch: pytest.Mon
         assert "2 left" in lab.tollbook("exceptions", "retry")
         assert _exceptions(lab) == before
     assert lab.differences() == ()
-    assert "1 settled" in lab.tollbook("exceptions", "retry", str(before[0]["id"]))
+    [set_aside] = [str(row["id"]) for row in before if row["reason"] == "processing_failed"]
+    assert "1 settled" in lab.tollbook("exceptions", "retry", set_aside)
     lab.process()
-    assert [row.stop_cause for row in lab.cdrs()] == ["max_age"]
+    assert [row.disposition for row in lab.cdrs()] == ["busy"]
 
 
 def _exceptions(lab: Lab) -> list[dict[str, Any]]:

@@ -10,8 +10,10 @@ import pytest
 from accounting.base.clock import from_us
 from accounting.base.config import CollectorSettings, source_of
 from accounting.db.engine import Database
+from accounting.event import Source
 from accounting.journal import JournalWriter, register_source
-from tests.support.lab import T0, Lab, bye, invite
+from tests.support.lab import PEER, T0, Lab, bye, invite
+from tests.support.radius import SECRET, request
 
 DECK = "prefix,destination,rate,initial_s,increment_s\n49,Germany,0.60,{step},{step}\n"
 TO = "sip:+4915112345678@lab.example"
@@ -34,14 +36,33 @@ class Twice(Lab):
             columns={"called": "orig_ruri", "caller": "from_uri", "translated": "ruri"},
         )  # fmt: skip
         source = register_source(self.database, source_of(made))
-        said = [json.dumps({"table": "acc", "row": row, "full": full}).encode() for row in rows]
+        self._append(source, "acc", *rows, full=full)
+
+    def gateway(self, *packets: bytes) -> None:
+        source = register_source(self.database, Source(id=0, name="gateway", dialects=("generic",)))
+        self._rows.append([(T0 * 1_000_000, source, PEER, packet) for packet in packets])
+
+    def radacct(self, began: int, ended: int) -> None:
+        made = CollectorSettings(name="radacct", url="mysql://h/d", flavour="radacct", start="all", rank=2)
+        told = {
+            "acctsessionid": "s1", "nasipaddress": "192.0.2.10", "username": "alice@lab.example",
+            "callingstationid": "+4930", "calledstationid": "+4940", "acctstarttime": shown(began),
+            "acctupdatetime": shown(began), "acctstoptime": shown(ended), "acctsessiontime": ended - began,
+        }  # fmt: skip
+        self._append(register_source(self.database, source_of(made)), "radacct", told)
+
+    def _append(self, source: int, table: str, *rows: dict[str, Any], full: tuple[str, ...] = ()) -> None:
+        said = [json.dumps({"table": table, "row": row, "full": full}).encode() for row in rows]
         self._rows.append([((T0 + 4000) * 1_000_000, source, b"", raw) for raw in said])
 
 
+def shown(at: int) -> str:
+    return from_us((T0 + at) * 1_000_000).strftime("%Y-%m-%d %H:%M:%S")
+
+
 def row(call_id: str, at: int, method: str = "INVITE", **more: Any) -> dict[str, Any]:
-    time = from_us((T0 + at) * 1_000_000).strftime("%Y-%m-%d %H:%M:%S")
     return {
-        "method": method, "from_tag": "a", "to_tag": "b", "callid": call_id, "sip_code": "200", "time": time,
+        "method": method, "from_tag": "a", "to_tag": "b", "callid": call_id, "sip_code": "200", "time": shown(at),
         "from_uri": "sip:alice@lab.example", "orig_ruri": TO, "ruri": "sip:+4915112345678@198.51.100.7",
         "src_ip": "192.0.2.10",
     } | more  # fmt: skip
@@ -99,6 +120,28 @@ def test_sql_tells_the_end_that_radius_lost(twice: Twice) -> None:
     twice.process()
     [cdr] = twice.cdrs()
     assert (cdr.revision, cdr.exception, cdr.billed_s) == (2, "", 90)
+
+
+@pytest.mark.parametrize("sql_first", [True, False])
+@pytest.mark.parametrize("tags", [((206, "a"), (207, "b")), ()])
+def test_row_of_radacct_is_the_session_of_its_packets(
+    twice: Twice, sql_first: bool, tags: tuple[tuple[int, str], ...]
+) -> None:
+    twice.sell(DECK.format(step=1))
+    twice.tollbook("account", "identify", "acme", "--user", "alice@lab.example")
+    said = (*tags, (44, "s1"), (32, "gw-1"), (4, 0xC000020A), (1, "alice@lab.example"), (31, "+4930"), (30, "+4940"))
+    packets = [request(SECRET, (40, kind), (55, T0 + at), *said) for kind, at in ((1, 0), (2, 90))]
+    for is_sql in (sql_first, not sql_first):
+        if is_sql:
+            twice.radacct(began=1, ended=91)
+        else:
+            (twice.journal if tags else twice.gateway)(*packets)
+        twice.process()
+    [cdr] = twice.cdrs()
+    kinds = [charge.kind for charge in twice.charges()]
+    assert kinds.count("charge") - kinds.count("reversal") == 1
+    assert (cdr.billed_s, cdr.exception) == (90, "")
+    assert twice.differences() == ()
 
 
 @pytest.mark.parametrize("sql_first", [True, False])

@@ -79,7 +79,9 @@ def pair(scenario: Scenario, limits: PairingLimits | None = None) -> Paired:
     for event in scenario.events:
         groups.setdefault(group_key(event), []).append(event)
     done = [
-        pair_group(events, now_us=scenario.now_us, reboots=scenario.reboots, limits=limits)
+        pair_group(
+            events, now_us=scenario.now_us, reboots={event.nas: scenario.reboots for event in events}, limits=limits
+        )
         for events in groups.values()
     ]
     calls = tuple(call for group in done for call in group.calls)

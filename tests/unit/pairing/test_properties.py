@@ -144,7 +144,8 @@ def stories(draw: st.DrawFn) -> Story:
 
 
 def paired(story: Story, events: Sequence[AccountingEvent], now_us: int | None = None) -> PairedGroup:
-    return pair_group(events, now_us=story.now_us if now_us is None else now_us, reboots=story.reboots, limits=LIMITS)
+    reboots = {event.nas: story.reboots for event in events}
+    return pair_group(events, now_us=story.now_us if now_us is None else now_us, reboots=reboots, limits=LIMITS)
 
 
 def by_event(call: Call) -> int:

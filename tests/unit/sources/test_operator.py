@@ -39,7 +39,7 @@ def test_correction_tells_when_the_call_ended_and_why() -> None:
 def test_correction_of_a_session_has_its_key() -> None:
     got = said(is_session=True, call_id="00A1")
     assert isinstance(got, AccountingEvent)
-    assert group_key(got) == "proxy1\x0000A1"
+    assert group_key(got) == "00A1"
 
 
 def test_text_of_a_correction_is_clean() -> None:
