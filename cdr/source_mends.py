@@ -24,7 +24,7 @@ _COLUMNS = (
     '\ncolumns = { caller = "from_uri", called = "dialled" }        # in tollbook.toml, [[collectors]] {name}'
 )
 _CDR_EXTRA = (
-    'modparam("acc", "cdr_extra", "callid=$ci; from_tag=$dlg(from_tag); to_tag=$dlg(to_tag);'
+    'modparam("acc", "cdr_extra", "callid=$dlg_var(callid); from_tag=$dlg_var(from_tag); to_tag=$dlg(to_tag);'
     " from_uri=$dlg_var(from_uri); src_ip=$dlg_var(src_ip); dialled=$dlg_var(dialled);"
     ' auth_user=$dlg_var(auth_user)")        # docs/howto/kamailio.md tells how they are set'
 )

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -48,6 +49,14 @@ def listens(at: tuple[str, int]) -> bool:
     """Return whether something is bound to a UDP address; nothing is sent, which a called party would count."""
     wanted = "".join(f"{int(part):02X}" for part in reversed(at[0].split("."))) + f":{at[1]:04X}"
     return any(line.split()[1] == wanted for line in Path("/proc/net/udp").read_text().splitlines()[1:])
+
+
+def wait_until(true: Callable[[], bool], what: str, within_s: float = START_TIMEOUT_S) -> None:
+    """Return once something is true that other processes bring about; fail if it takes too long."""
+    deadline, pause = time.monotonic() + within_s, threading.Event()
+    while not true():
+        assert time.monotonic() < deadline, f"waited in vain until {what}"
+        pause.wait(0.05)
 
 
 def _watch(group: int) -> "subprocess.Popen[bytes]":

@@ -29,10 +29,14 @@ def kamailio(
     accounting: tuple[str, int],
     places: Mapping[str, str],
     database: URL,
+    *,
+    modules: str = "",
+    media: str = "",
 ) -> Iterator[None]:
     """Run one at an address; it reports to a RADIUS server and a database.
 
-    `places` tells by number what the script does with a call.
+    `places` tells by number what the script does with a call, `media` what it does with every message that has or may
+    end a session; `modules` are loaded beside those of the page.
     """
     folder.mkdir()
     changes = {
@@ -54,7 +58,9 @@ def kamailio(
         ("accounting-places.cfg", "$dlg_var(sent) = $ru"),
     ):
         (folder / name).write_text(block("kamailio", words, changes))
-    (folder / "addresses.cfg").write_text(f"listen=udp:{at[0]}:{at[1]}\n{_places(places)}")
+    (folder / "addresses.cfg").write_text(
+        f"listen=udp:{at[0]}:{at[1]}\n{modules}route[MEDIA] {{\n{media}    return;\n}}\n{_places(places)}"
+    )
     copy(SCENARIOS / "kamailio.cfg", folder)
     command = [
         "env", f"TZ={ZONE}", program("kamailio", PACKAGES), "-DD", "-E", "-f", "kamailio.cfg",

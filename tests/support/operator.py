@@ -44,6 +44,13 @@ class Operator:
         with running(self._command("receive"), self.folder / "receive.log", lambda: listens(self.address)):
             yield
 
+    @contextmanager
+    def following_media(self) -> Iterator[None]:
+        """Run the reader of rtpengine's lines until the block ends."""
+        log = self.folder / "media.log"
+        with running(self._command("media"), log, lambda: "following" in log.read_text()):
+            yield
+
     def sell(self, *, to: dict[str, tuple[str, str]], buy_of: tuple[str, str]) -> None:
         """Make accounts, each with an identity, and a carrier; all at the prices of one deck for Germany."""
         deck = self.folder / "deck.csv"

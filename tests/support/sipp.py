@@ -63,12 +63,12 @@ def answering(scenario: str, folder: Path, at: tuple[str, int], *options: str) -
 
 
 def calling(
-    scenario: str, folder: Path, name: str, proxy: tuple[str, int], at: str, *options: str
+    scenario: str, folder: Path, name: str, proxy: tuple[str, int], at: str, *options: str, calls: int = 1
 ) -> "subprocess.Popen[bytes]":
-    """Start one call; done() waits for its end."""
+    """Start a call, or several; done() waits for their end."""
     command = [
-        *_command(scenario, folder / name, (at, 0), options), "-m", "1", "-timeout", str(PATIENCE_S), "-timeout_error",
-        f"{proxy[0]}:{proxy[1]}",
+        *_command(scenario, folder / name, (at, 0), options), "-m", str(calls), "-timeout", str(PATIENCE_S),
+        "-timeout_error", f"{proxy[0]}:{proxy[1]}",
     ]  # fmt: skip
     with (folder / f"{name}.out").open("wb") as out:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=folder)
@@ -82,6 +82,18 @@ def done(process: "subprocess.Popen[bytes]", folder: Path, name: str) -> None:
         process.kill()
     errors = folder / f"{name}.errors"
     assert status == 0, f"SIPp's {name} went wrong ({status}): {errors.read_text() if errors.exists() else ''}"
+
+
+def with_sound(scenario: str, folder: Path, lasts_s: float) -> str:
+    """Make a scenario like another, where the caller is heard for so long after the answer, and return its name."""
+    sound = folder / f"{lasts_s}.pcmu"
+    sound.write_bytes(b"\xff" * round(8_000 * lasts_s))
+    play = f'<nop><action><exec rtp_stream="{sound},1,0"/></action></nop><pause milliseconds="{lasts_s * 1_000:.0f}"/>'
+    text = (SCENARIOS / f"{scenario}.xml").read_text().replace("[media_port]", "[rtpstream_audio_port]")
+    head, ack, tail = text.partition("ACK [next_url]")
+    made = folder / f"{scenario}-heard"
+    made.with_suffix(".xml").write_text(head + ack + tail.replace("</send>", f"</send>{play}", 1))
+    return str(made)
 
 
 def messages(folder: Path, name: str) -> list[Message]:
