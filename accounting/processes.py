@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from accounting.base.config import Settings
 from accounting.base.log import get_logger
 from accounting.base.sockets import Handed
-from accounting.radius.udp import Listener, Share, listen
+from accounting.radius.udp import Listener, listen
 from accounting.status_page import metrics_folder, status_page
 from accounting.supervisor import Child, Supervisor, tollbook_command
 
@@ -20,13 +20,12 @@ def receive_children(settings: Settings) -> Iterator[list[Child]]:
     with ExitStack() as opened:
         children: list[Child] = []
         addresses: Sequence[str] = settings.receiver.listen
-        for place in range(1, number + 1):
-            share = (Share.FIRST if place == 1 else Share.MORE) if number > 1 else None
-            listeners = listen(addresses, settings.receiver.receive_buffer_bytes, share)
+        for place in range(number):
+            listeners = listen(addresses, settings.receiver.receive_buffer_bytes, number, place)
             for listener in listeners:
                 opened.callback(listener.socket.close)
             addresses = [listener.name for listener in listeners]  # port 0 has become one
-            name = f"receive-{place}" if number > 1 else "receive"
+            name = f"receive-{place + 1}" if number > 1 else "receive"
             children.append(Child(name, command("receive", settings), _handed(settings, listeners), reloads=True))
         yield children
 

@@ -27,14 +27,14 @@ def handed_text(sockets: Iterable[Handed]) -> str:
     return ";".join(f"{one.kind} {one.address} {one.fd}" for one in sockets)
 
 
-def inherited(kind: str, address: str) -> socket.socket | None:
+def inherited(kind: str, address: str, place: int = 0) -> socket.socket | None:
     """Return the socket bound for this process to that address (like 127.0.0.1:1813), None if there is none.
 
-    Each call returns another Python object of the same socket, with a descriptor of its own.
+    place: which of several on the same address, the first is 0. Each call returns another Python object of the same
+    socket, with a descriptor of its own.
     """
-    for fd in _by_supervisor(kind, address) or _by_systemd(kind, address):
-        return socket.socket(fileno=os.dup(fd))
-    return None
+    found = _by_supervisor(kind, address) or _by_systemd(kind, address)
+    return socket.socket(fileno=os.dup(found[place])) if place < len(found) else None
 
 
 def _by_supervisor(kind: str, address: str) -> list[int]:

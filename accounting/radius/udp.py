@@ -6,7 +6,6 @@ Knows nothing of what goes through them.
 import errno
 import socket
 from collections.abc import Sequence
-from enum import Enum
 from typing import Any, NamedTuple, Protocol
 
 from accounting.base.errors import TollbookError
@@ -84,13 +83,6 @@ class UdpPort:
         metrics.RECEIVED.inc(received)
 
 
-class Share(Enum):
-    """Sockets of several processes on one address: the kernel gives each the packets of its part of clients' ports."""
-
-    FIRST = 1
-    MORE = 2
-
-
 class Listener(NamedTuple):
     """A bound socket, what people call it, and the receive buffer it got."""
 
@@ -99,19 +91,21 @@ class Listener(NamedTuple):
     buffer_bytes: int
 
 
-def listen(addresses: Sequence[str], buffer_bytes: int, share: Share | None = None) -> list[Listener]:
+def listen(addresses: Sequence[str], buffer_bytes: int, processes: int = 1, place: int = 0) -> list[Listener]:
     """Return a bound socket per address like 127.0.0.1:1813 or [::1]:1813; one that cannot be had is a TollbookError.
 
     One that was bound for this process is taken as it is. `[::]` takes IPv4 too, unless an IPv4 address of the same
-    port is listed.
+    port is listed. With more than one of processes the address is shared: the kernel gives each socket the packets of
+    its part of the clients' ports; place says for which process this is, the first is 0.
     """
     places = [split_address(address) for address in addresses]
     listeners: list[Listener] = []
     try:
         for address, (host, port) in zip(addresses, places, strict=True):
-            given = inherited("udp", address) if share is not Share.MORE else None
+            given = inherited("udp", address, place)
             only_v6 = any(":" not in other and number == port for other, number in places)
-            listeners.append(_listener(given or _bind(host, port, only_v6, share), host, buffer_bytes))
+            bound = given or _bind(host, port, only_v6, is_shared=processes > 1, is_first=place == 0)
+            listeners.append(_listener(bound, host, buffer_bytes))
     except BaseException:
         for listener in listeners:
             listener.socket.close()
@@ -130,16 +124,16 @@ def show_address(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
-def _bind(host: str, port: int, only_v6: bool, share: Share | None) -> socket.socket:
-    if share is Share.FIRST:  # found free without sharing: else strangers' sockets would take a part of the packets
-        with _bind(host, port, only_v6, None) as free:
+def _bind(host: str, port: int, only_v6: bool, *, is_shared: bool, is_first: bool = False) -> socket.socket:
+    if is_shared and is_first:  # seen free without sharing: else a stranger's socket could take a part of the packets
+        with _bind(host, port, only_v6, is_shared=False) as free:
             port = free.getsockname()[1]
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     bound = socket.socket(family, socket.SOCK_DGRAM)
     try:
         if family == socket.AF_INET6:
             bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only_v6))
-        if share:
+        if is_shared:
             bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         bound.bind((host, port))
     except OSError as error:

@@ -5,6 +5,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +14,9 @@ import pytest
 
 from accounting.db.engine import open_database
 from accounting.journal import read_after, writers
+from tests.support.daemon import listens, program
 from tests.support.radius import SECRET, is_answer, request
-from tests.support.service import PATIENCE_S, Service
+from tests.support.service import PATIENCE_S, ROOT, Service
 
 
 @contextmanager
@@ -114,3 +116,52 @@ def test_a_port_in_use_is_one_line_and_exit_1(sqlite_url: str, tmp_path: Path, w
     assert done.stderr.count("\n") == 1
     assert "the port is in use" in done.stderr
     assert ("[metrics] listen" if what == "page" else "[receiver] listen") in done.stderr
+
+
+def test_it_takes_the_sockets_that_systemd_bound(sqlite_url: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, sqlite_url)
+    activate = program("systemd-socket-activate", "systemd")
+    launcher = [activate, "--datagram", f"--listen=127.0.0.1:{service.port}"]
+    with service.running(launcher=launcher, until_ready=False), client_of(service) as client:
+        service.wait(lambda: listens(("127.0.0.1", service.port)), "systemd has bound the port")
+        asked = start_of("first")
+        client.send(asked)  # waits in systemd's socket until the service it starts reads it
+        assert is_answer(client.recv(4096), asked, SECRET)
+        service.wait(lambda: service.get("/readyz")[0] == 200, "all is ready")
+
+
+def test_a_restart_loses_nothing_that_waits_in_the_sockets_of_systemd(sqlite_url: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, sqlite_url, processes=2)
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as first,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as second,
+        client_of(service) as client,
+    ):
+        for held in (first, second):
+            held.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            held.bind(("127.0.0.1", service.port))
+        for call in ("one", "two"):  # the second waits while nothing runs
+            asked = start_of(call)
+            client.send(asked)
+            with held_by_systemd(service, [first.fileno(), second.fileno()]):
+                assert is_answer(client.recv(4096), asked, SECRET)
+    with open_database(sqlite_url) as database, database.journal_read() as conn:
+        assert [row.raw for row in read_after(conn, {}, 9)] == [start_of("one"), start_of("two")]
+
+
+@contextmanager
+def held_by_systemd(service: Service, sockets: list[int]) -> Iterator[None]:
+    """Run `tollbook receive` with these sockets handed to it as sd_listen_fds(3) says."""
+    script = "import os, sys; at, *words = sys.argv[1:]\n"
+    script += "for to, fd in enumerate(map(int, at.split(',')), 3): os.dup2(fd, to)\n"
+    script += "os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': str(at.count(',') + 1)}\n"
+    script += "os.execv(words[0], words)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, ",".join(map(str, sockets)), *service.command("receive")],
+        stderr=subprocess.DEVNULL, pass_fds=sockets, cwd=ROOT,
+    )  # fmt: skip
+    try:
+        yield
+    finally:
+        process.terminate()
+        assert process.wait(PATIENCE_S) == 0
