@@ -61,7 +61,7 @@ HABITS: list[tuple[str, Source, list[Report], str]] = [
     ("no_stop", ACC, [acc(f"c{n}", "INVITE", n) for n in range(5)], 'do_accounting("db");'),
     ("stop_without_start", OPENSIPS, [bye(f"c{n}", n) for n in range(5)], "missed|failed"),
     ("no_tags", OPENSIPS, calls(5, without=(206, 207)), "Sip-From-Tag  206"),
-    ("no_tags", CDRS, [CDR_ROW] * 3, "from_tag=$dlg(from_tag)"),
+    ("no_tags", CDRS, [CDR_ROW] * 3, "from_tag=$dlg_var(from_tag)"),
     ("no_source_ip", ACC, [acc(f"c{n}", m, n, src_ip=None) for n in range(5) for m in BOTH], "$acc_extra(src_ip)"),
     ("call_id_cut", ACC, [acc(f"{LONG}{n:04d}", m, n) for n in range(5) for m in BOTH], "callid VARCHAR(255)"),
     ("tag_cut", ACC, [acc(f"c{n}", m, n, from_tag=f"{LONG}{n:04d}") for n in range(5) for m in BOTH],
