@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from accounting.db.engine import Database
 from accounting.event import AccountingEvent, Source, Untranslatable
-from accounting.journal import JournalRow, fetch, load_sources, read_after
+from accounting.journal import JournalRow, ends, fetch, load_sources, read_after
 from accounting.sources import translate
 
 
@@ -26,6 +26,11 @@ class EvidenceReader:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._sources: dict[int, Source] = {}
+
+    def behind(self, offsets: Mapping[int, int]) -> int:
+        """Return how many rows lie behind the offsets (writer -> seq)."""
+        with self._database.journal_read() as conn:
+            return sum(max(0, last - offsets.get(writer, 0)) for writer, last in ends(conn).items())
 
     def read_after(self, offsets: Mapping[int, int], limit: int) -> list[JournalRow]:
         """Return up to limit rows that lie behind the offsets (writer -> seq)."""

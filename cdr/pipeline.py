@@ -18,8 +18,10 @@ from accounting.base.config import Settings
 from accounting.base.log import get_logger
 from accounting.base.metrics import (
     PIPELINE_BATCHES,
+    PIPELINE_BEHIND,
     PIPELINE_CDRS,
     PIPELINE_EVENTS,
+    PIPELINE_NEWEST,
     PIPELINE_RETRIES,
     PIPELINE_SET_ASIDE,
 )
@@ -117,6 +119,7 @@ class Pipeline:
     def _read(self) -> tuple[JournalRow, ...]:
         with self._database.read() as conn:
             offsets = batches.load_offsets(conn)
+        PIPELINE_BEHIND.set(self._reader.behind(offsets))
         return tuple(self._reader.read_after(offsets, self._batch_max))
 
     def carry_out(self, work: Work, now_us: int) -> Counter[str]:
@@ -170,6 +173,7 @@ class Pipeline:
         now = clock.now()
         overrides = exceptions.load_overrides(conn, [row.ref for row in work.rows])
         events, unread = self._reader.translate(work.rows, overrides)
+        plan.newest_us = max((event.at_us for event in events), default=0)
         for row, source, why in unread:
             plan.quarantine_rows.append((row.ref, source, why.reason, why.detail, row.received_us))
         plan.counts["events_quarantined"] += len(unread)
@@ -321,6 +325,8 @@ class Pipeline:
             quarantined=len(plan.quarantine_rows),
             exceptions=len(plan.exception_rows),
         )
+        if plan.newest_us and work.origin == "events_read":
+            PIPELINE_NEWEST.set(plan.newest_us / 1e6)
         PIPELINE_BATCHES.inc()
         PIPELINE_EVENTS.inc(len(work.rows))
         PIPELINE_CDRS.inc(len(plan.cdr_rows))

@@ -31,6 +31,7 @@ class Plan:
     """Rows and marks of one batch; lists of rows are in their table's column order."""
 
     rate_again: frozenset[int] = frozenset()  # CDRs to rate though nothing new is known of the call
+    newest_us: int = 0  # of its events' own times; 0: there is none
     counts: Counter[str] = field(default_factory=Counter)
     offsets: dict[int, int] = field(default_factory=dict)
     open_gone: list[int] = field(default_factory=list)

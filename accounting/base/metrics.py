@@ -27,6 +27,13 @@ PIPELINE_EVENTS = Counter("tollbook_pipeline_events_total", "Accounting events r
 PIPELINE_CDRS = Counter("tollbook_pipeline_cdrs_total", "CDR revisions written")
 PIPELINE_RETRIES = Counter("tollbook_pipeline_retries_total", "Batches repeated after a transient database error")
 PIPELINE_SET_ASIDE = Counter("tollbook_pipeline_set_aside_total", "Events set aside because a batch failed with them")
+PIPELINE_BEHIND = Gauge(
+    "tollbook_pipeline_behind_rows", "Journal rows that waited when the last batch began", multiprocess_mode="livemax"
+)
+PIPELINE_NEWEST = Gauge(
+    "tollbook_pipeline_newest_event_timestamp_seconds", "Own time of the newest event of the last batch, Unix time",
+    multiprocess_mode="livemax",
+)  # fmt: skip
 JOB_FAILURES = Counter("tollbook_worker_job_failures_total", "Scheduled jobs that failed and were tried again", ["job"])
 JOB_SUCCESS = Gauge(
     "tollbook_worker_job_success_timestamp_seconds", "When the job ended well last, Unix time", ["job"],
