@@ -5,9 +5,8 @@ One Tollbook hears RADIUS and gets rtpengine's lines over UDP; the other reads a
 """
 
 import json
-import sqlite3
 import subprocess
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 from typing import NamedTuple
 
@@ -74,7 +73,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, mariad
         stack.enter_context(sipp.answering("uas_answers", folder, called, "-d", "500", "-rtp_echo"))
         _call(stack, folder, proxy)
         wait_until(lambda: _written(database) == len(CALLS), "the proxy has written acc_cdrs", LINES_S)
-        wait_until(lambda: _lines(radius) == len(CALLS), "rtpengine's lines are stored", LINES_S)
+        wait_until(lambda: radius.stored(" ci=") == len(CALLS), "rtpengine's lines are stored", LINES_S)
     truths = {name: sipp.truths(sipp.messages(folder, name))[0] for name in CALLS}
     for operator in (radius, tables):
         operator.sell(to={"acme": ("--ip", CALLERS)}, buy_of=("--ip", CALLED))
@@ -118,7 +117,7 @@ def test_dead_hours_are_taken_back_when_the_relay_tells_of_them(made: Made) -> N
         _check_price(before[name])
 
     with operator.following_media():
-        wait_until(lambda: _lines(operator) == len(CALLS), "rtpengine's lines are stored", LINES_S)
+        wait_until(lambda: operator.stored(" ci=") == len(CALLS), "rtpengine's lines are stored", LINES_S)
     after = _rows(operator, made.truths)
     assert after["hangs_up"] == before["hangs_up"]
     for name in DEAD:
@@ -150,13 +149,6 @@ def _rows(operator: Operator, truths: dict[str, Truth]) -> dict[str, dict[str, s
     found = {names[row["call_id"], row["from_tag"]]: row for row in rows}
     assert len(found) == len(rows), "two CDRs of one call"
     return found
-
-
-def _lines(operator: Operator) -> int:
-    """Return how many CDR lines a Tollbook has stored."""
-    with closing(sqlite3.connect(operator.folder / "tollbook-journal.db")) as conn:
-        [(count,)] = conn.execute("SELECT count(*) FROM journal WHERE instr(raw, cast(' ci=' AS BLOB))")
-    return int(count)
 
 
 def _written(database: URL) -> int:

@@ -1,10 +1,11 @@
 """A Tollbook as an operator runs it: its own settings and SQLite database, its commands as processes."""
 
 import csv
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from shutil import copy
 
@@ -50,6 +51,12 @@ class Operator:
         log = self.folder / "media.log"
         with running(self._command("media"), log, lambda: "following" in log.read_text()):
             yield
+
+    def stored(self, words: str = "") -> int:
+        """Return how many reports the journal holds, of those that contain these words."""
+        with closing(sqlite3.connect(self.folder / "tollbook-journal.db")) as conn:
+            [(count,)] = conn.execute("SELECT count(*) FROM journal WHERE instr(raw, ?)", (words.encode(),))
+        return int(count)
 
     def sell(self, *, to: dict[str, tuple[str, str]], buy_of: tuple[str, str]) -> None:
         """Make accounts, each with an identity, and a carrier; all at the prices of one deck for Germany."""
