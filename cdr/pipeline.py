@@ -40,7 +40,8 @@ from cdr.store import batches, calls, exceptions
 TRIES_MAX = 5
 SWEEP_MAX = 20_000
 NOT_OF_DATA = (batches.OvertakenError, MemoryError, OSError, ImportError)
-NO_CALL = (EventKind.OTHER, EventKind.NAS_ON, EventKind.NAS_OFF)
+RESTARTS = (EventKind.NAS_ON, EventKind.NAS_OFF)
+NO_CALL = (EventKind.OTHER, *RESTARTS)
 
 log = get_logger(__name__)
 
@@ -54,6 +55,7 @@ class Work(NamedTuple):
     gone: tuple[int, ...] = ()  # ids of exceptions (or refs of quarantined events) that the rows come from
     rate_again: frozenset[int] = frozenset()  # CDRs to rate though nothing new is known of the call
     kind: str = "process"
+    leaves_calls: bool = False  # a NAS's restart is only noted: its calls are looked at in work of their own
 
     def halves(self) -> "tuple[Work, Work]":
         """Return the same work in two parts."""
@@ -134,9 +136,26 @@ class Pipeline:
                 done = self.carry_out(first, now_us)
                 done.update(self.carry_out(last, now_us))
                 return done
+            if calls_cut_off := self._cut_off_by(work):
+                done = self.carry_out(work._replace(leaves_calls=True), now_us)
+                done.update(self.carry_out(Work(groups=calls_cut_off), now_us))
+                return done
             PIPELINE_SET_ASIDE.inc()
             log.error("an event could not be processed and is set aside", error=type(error).__name__)
             return self._set_aside(work, error)
+
+    def _cut_off_by(self, work: Work) -> tuple[tuple[str, int], ...]:
+        """Return the groups (key, hash) that the restart of a NAS drew in: one bad call must not hide it from others.
+
+        Noted by itself it stands for all times, so that calls which are not reached now are ended by it when due.
+        """
+        if not work.rows or work.leaves_calls:
+            return ()
+        with self._database.read() as conn:
+            events, _ = self._reader.translate(
+                work.rows, exceptions.load_overrides(conn, [row.ref for row in work.rows])
+            )
+            return tuple(self._groups_of_nas(conn, [event for event in events if event.kind in RESTARTS]).items())
 
     def attempt(self, work: Work, now_us: int) -> Counter[str]:
         """Commit this work as it is, or raise; what the database asks to be tried again is tried again."""
@@ -183,7 +202,7 @@ class Pipeline:
         else:
             plan.exceptions_gone.extend(work.gone)
 
-        arrived, keys = self._sort(conn, plan, events, dict(work.groups))
+        arrived, keys = self._sort(conn, plan, events, work)
         stored = calls.load_stored(conn, keys)
         known, moved = self._known(conn, stored)
         if moved:
@@ -232,10 +251,11 @@ class Pipeline:
         )
 
     def _sort(
-        self, conn: Connection, plan: Plan, events: Sequence[AccountingEvent], keys: dict[str, int]
+        self, conn: Connection, plan: Plan, events: Sequence[AccountingEvent], work: Work
     ) -> tuple[dict[str, list[AccountingEvent]], dict[str, int]]:
         """Return the events by group, and all groups (key -> hash) to look at; those of no call go into the plan."""
         arrived: dict[str, list[AccountingEvent]] = {}
+        keys = dict(work.groups)
         for event in events:
             if event.kind in NO_CALL:
                 plan.counts["events_other"] += 1
@@ -245,12 +265,18 @@ class Pipeline:
             arrived.setdefault(group_key(event), []).append(event)
         for key in arrived:
             keys[key] = key_hash(key)
-        if plan.reboots:
-            names = {name for event in plan.reboots for name in (event.nas, event.nas_address) if name}
-            times = [event.at_us for event in plan.reboots]
-            since = clock.from_us(min(times) - self._limits.max_age_us)
-            keys |= calls.groups_of_nas(conn, names, since, clock.from_us(max(times)))
+        if not work.leaves_calls:
+            keys |= self._groups_of_nas(conn, plan.reboots)
         return arrived, keys
+
+    def _groups_of_nas(self, conn: Connection, reboots: Sequence[AccountingEvent]) -> dict[str, int]:
+        """Return the groups (key -> hash) that these restarts may concern."""
+        if not reboots:
+            return {}
+        names = {name for event in reboots for name in (event.nas, event.nas_address) if name}
+        times = [event.at_us for event in reboots]
+        since = clock.from_us(min(times) - self._limits.max_age_us)
+        return calls.groups_of_nas(conn, names, since, clock.from_us(max(times)))
 
     def _known(
         self, conn: Connection, stored: Mapping[str, Sequence[Stored]]

@@ -42,8 +42,8 @@ def receive(database: Database, source: Source, *packets: bytes) -> None:
     writer.close()
 
 
-def session(status: int, at: int) -> bytes:
-    return request(SECRET, (40, status), (44, "s1"), (55, T0 + at), (32, "nas-1"))
+def session(status: int, at: int, session_id: str = "s1") -> bytes:
+    return request(SECRET, (40, status), (44, session_id), (55, T0 + at), (32, "nas-1"))
 
 
 def test_rows_that_another_process_has_used_in_the_meantime_are_not_used_again(lab: Lab, database: Database) -> None:
@@ -282,6 +282,32 @@ def test_value_that_the_database_refuses_is_found_among_many(lab: Lab, monkeypat
     assert lab.differences() == ()
     lab.tollbook("exceptions", "retry", *(str(row["id"]) for row in aside))
     assert [row.duration_ms for row in lab.cdrs()] == [60_000] * 200
+
+
+def test_a_call_that_cannot_be_made_does_not_take_the_restart_of_its_gateway_with_it(
+    lab: Lab, database: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from cdr import pipeline
+
+    sound = pipeline.pair_group
+
+    def failing(events: Any, **known: Any) -> Any:
+        if events[0].call_id == "s2" and known["reboots"]:
+            raise RuntimeError("a bug in pairing")
+        return sound(events, **known)
+
+    receive(database, GATEWAY, *(session(1, n, f"s{n}") for n in range(5)))
+    lab.process(after_s=10)
+    receive(database, GATEWAY, session(7, 60, "boot"))
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "pair_group", failing)
+        lab.process(after_s=100)
+    assert [(row.call_id, row.stop_cause) for row in lab.cdrs()] == [(f"s{n}", "nas_reboot") for n in (0, 1, 3, 4)]
+    [aside] = [row for row in _exceptions(lab) if row["kind"] == "call"]
+    assert (aside["reason"], aside["call_id"]) == ("processing_failed", "s2")
+    assert lab.differences() == ()
+    lab.tollbook("exceptions", "retry")
+    assert [(row.stop_cause, row.duration_ms) for row in lab.cdrs() if row.call_id == "s2"] == [("nas_reboot", 58_000)]
 
 
 # ---- corrections
