@@ -57,7 +57,7 @@ def _sentence(done: Counter[str]) -> str:
 def rerate(
     account: Annotated[
         str | None,
-        typer.Option("--account", metavar="NAME", help="Only this account's calls, and nobody's that become its."),
+        typer.Option("--account", metavar="NAME", help="Only this account's calls, and nobody's that become its; not those of others."),
     ] = None,
     since: Annotated[
         str | None, typer.Option("--from", metavar="ISO", help="Only calls that ended at or after this instant.")
@@ -71,7 +71,8 @@ def rerate(
 ) -> None:
     """Rate answered calls again, with the accounts and decks known today as of their answer.
 
-    What changes gets a reversal and a new charge.
+    What changes gets a reversal and a new charge. Where an identity takes calls over from another account, name that
+    account, or none: `--account` of the one that they go to does not look at calls that are another's.
 
     Example: tollbook rerate --account acme --from 2026-11-01T00:00:00Z --dry-run
     """

@@ -57,7 +57,8 @@ def rerate(
 ) -> Rerated:
     """Rate the answered calls that ended in [since, until) again; return what changed. The caller holds the lease.
 
-    Of an account: only its calls, those that become its, and those that it pays for as a forwarder.
+    Of an account: only its calls, nobody's that become its, and those that it pays for as a forwarder. Not calls that
+    are another account's: all calls would have to be paired again to find them.
     """
     with database.read() as conn:
         groups = calls.select_for_rerate(conn, account_id, since, until, ids)

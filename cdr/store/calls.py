@@ -197,6 +197,12 @@ def select_for_rerate(
     return {row.id: (row.call_key, row.call_hash) for query in queries for row in conn.execute(query)}
 
 
+def load_open(conn: Connection, call_id: int | None = None) -> Sequence[Row[Any]]:
+    """Return the open calls, in the order of their ids; or the one with this id, if it is open."""
+    query = select(open_call).order_by(open_call.c.id)
+    return conn.execute(query if call_id is None else query.where(open_call.c.id == call_id)).all()
+
+
 def open_summary(conn: Connection) -> tuple[int, datetime | None]:
     """Return how many calls are open and the last report of the one that has been silent longest."""
     row = conn.execute(select(func.count(), func.min(open_call.c.reported_at))).one()

@@ -2,7 +2,9 @@
 
 import json
 import random
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -163,6 +165,37 @@ def test_operator_closes_a_call_that_nothing_ended(lab: Lab) -> None:
     told = json.loads(lab.tollbook("cdr", "show", str(row.id), "--json"))
     assert [event["kind"] for event in told["events"]] == ["start", "operator"]
     assert told["events"][1]["reason"] == "customer's own CDR"
+
+
+def test_operator_closes_a_call_that_is_still_open(lab: Lab) -> None:
+    lab.sell(DECK)
+    now = int(time.time()) - T0
+    lab.journal(invite("c1", now - 600), invite("c2", now - 60), received_s=now - 600)
+    lab.tollbook("process")
+    [hangs, _] = json.loads(lab.tollbook("cdr", "open", "--json"))
+    assert (hangs["call_id"], hangs["caller"], hangs["called"]) == ("c1", "alice", "+4915112345678")
+    assert hangs["answered_at"] < hangs["due_at"]
+    ended_at = datetime.fromtimestamp(T0 + now - 480, UTC).isoformat()
+    lab.tollbook("cdr", "close", str(hangs["id"]), "--ended-at", ended_at, "--reason", "the trunk was taken down")
+    [row] = lab.cdrs()
+    assert (row.id, row.revision, row.stop_cause, row.duration_ms, row.price_micros) == (
+        hangs["id"], 1, "operator", 120_000, 240_000,
+    )  # fmt: skip
+    assert [call["call_id"] for call in json.loads(lab.tollbook("cdr", "open", "--json"))] == ["c2"]
+    assert "c2" in lab.tollbook("cdr", "open")
+    assert lab.differences() == ()
+
+
+def test_closing_an_open_call_that_has_no_answer_is_refused_and_leaves_no_event(lab: Lab) -> None:
+    now = int(time.time()) - T0
+    lab.journal(bye("c1", now - 10), received_s=now - 10)
+    lab.tollbook("process")
+    [waits] = json.loads(lab.tollbook("cdr", "open", "--json"))
+    assert waits["answered_at"] == ""
+    with pytest.raises(TollbookError, match="not known to be answered: it waits for its Start until 20"):
+        lab.tollbook("cdr", "close", str(waits["id"]), "--ended-at", "2026-11-24T06:02:00Z", "--reason", "x")
+    assert json.loads(lab.tollbook("cdr", "open", "--json")) == [waits]
+    assert lab.tollbook("process")
 
 
 def test_closing_before_the_answer_is_refused(lab: Lab) -> None:

@@ -1,8 +1,10 @@
 """The pipeline beside other processes, under load that never ends, and on a machine in trouble."""
 
 import json
+import time
 from collections import Counter
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -116,6 +118,16 @@ def test_rerating_an_account_changes_no_other(lab: Lab) -> None:
     told = json.loads(lab.tollbook("rerate", "--account", "acme", "--json"))
     assert told == {"looked_at": 1, "changed": 1, "change": {"EUR": "0.120000"}}
     assert (lab.balance(), lab.balance("other")) == ("-0.24", "-0.12")
+
+
+def test_calls_that_go_to_another_account_are_rerated_by_the_one_that_had_them(lab: Lab) -> None:
+    lab.sell(DECK)
+    lab.journal(invite("c1", 0), bye("c1", 60))
+    lab.process()
+    lab.sell(DECK, account="branch", ip="192.0.2.10/32")
+    assert json.loads(lab.tollbook("rerate", "--account", "branch", "--json"))["looked_at"] == 0
+    assert json.loads(lab.tollbook("rerate", "--account", "acme", "--json"))["changed"] == 1
+    assert (lab.balance(), lab.balance("branch")) == ("0.00", "-0.12")
 
 
 def test_rerating_sees_that_only_the_forwarder_pays_more(lab: Lab) -> None:
@@ -323,6 +335,21 @@ def test_call_of_odd_octets_can_be_closed_by_hand(lab: Lab, database: Database, 
     lab.process()
     _close(lab, "2026-11-24T06:02:00Z")
     assert [(row.stop_cause, row.duration_ms) for row in lab.cdrs()] == [("operator", 120_000)]
+
+
+def test_open_session_can_be_closed_by_hand_though_others_use_its_id(lab: Lab, database: Database) -> None:
+    now = int(time.time())
+    begun = [request(SECRET, (40, 1), (44, "s1"), (55, now - 600), (32, nas)) for nas in ("nas-1", "nas-2")]
+    writer = JournalWriter(database, "receiver", "now")
+    source_id = register_source(database, GATEWAY)
+    writer.append([((now - 600) * 1_000_000, source_id, PEER, packet) for packet in begun])
+    writer.close()
+    lab.tollbook("process")
+    [first, second] = json.loads(lab.tollbook("cdr", "open", "--json"))
+    ended_at = datetime.fromtimestamp(now - 480, UTC).isoformat()
+    lab.tollbook("cdr", "close", str(second["id"]), "--ended-at", ended_at, "--reason", "seen")
+    assert [(row.id, row.nas, row.duration_ms) for row in lab.cdrs()] == [(second["id"], "nas-2", 120_000)]
+    assert [call["id"] for call in json.loads(lab.tollbook("cdr", "open", "--json"))] == [first["id"]]
 
 
 def test_session_can_be_closed_by_hand_and_the_last_word_counts(lab: Lab, database: Database) -> None:

@@ -1,6 +1,9 @@
 """Asterisk, FreeSWITCH and Cisco gateways from the journal to the charge, on real databases."""
 
+import json
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -23,12 +26,14 @@ def lab(database: Database, tmp_path: Path) -> Iterator[Lab]:
     lab.close()
 
 
-def journal(lab: Lab, dialects: tuple[str, ...], *packets: bytes, name: str = "switch") -> None:
-    """Append the packets of a client of these dialects; they arrive two hours after T0."""
+def journal(
+    lab: Lab, dialects: tuple[str, ...], *packets: bytes, name: str = "switch", received_s: int = T0 + 7_200
+) -> None:
+    """Append the packets of a client of these dialects; they arrive two hours after T0 if nothing else is said."""
     client: Source = PROXY._replace(name=name, dialects=dialects, own_addresses=())
     writer = JournalWriter(lab.database, "receiver", name)
     source_id = register_source(lab.database, client)
-    writer.append([((T0 + 7_200) * 1_000_000, source_id, PEER, packet) for packet in packets])
+    writer.append([(received_s * 1_000_000, source_id, PEER, packet) for packet in packets])
     writer.close()
 
 
@@ -113,6 +118,20 @@ def test_cisco_legs_that_come_one_by_one_settle_on_one_charge(lab: Lab, tmp_path
     assert (row.destination_ip, row.duration_ms) == ("203.0.113.1", 90_000)
     assert (row.price_micros, row.cost_micros) == (180_000, 90_000)
     assert lab.balance() == "-0.18"
+
+
+def test_cisco_call_that_hangs_is_closed_by_hand(lab: Lab) -> None:
+    now = int(time.time())
+    legs = [
+        cisco(START, "answer", "VoIP", now - 602, now - 600),
+        cisco(START, "originate", "VoIP", now - 601, now - 600),
+    ]
+    journal(lab, ("cisco",), *legs, received_s=now - 600)
+    lab.tollbook("process")
+    [call] = json.loads(lab.tollbook("cdr", "open", "--json"))
+    ended_at = datetime.fromtimestamp(now - 510, UTC).isoformat()
+    lab.tollbook("cdr", "close", str(call["id"]), "--ended-at", ended_at, "--reason", "seen on the gateway")
+    assert [(row.id, row.stop_cause, row.duration_ms) for row in lab.cdrs()] == [(call["id"], "operator", 90_000)]
 
 
 def test_cisco_call_that_nobody_answered_failed(lab: Lab) -> None:
