@@ -1,9 +1,18 @@
-"""What an operator puts into his proxy's configuration, and grants, so that it writes into Tollbook's tables. Pure."""
+"""What an operator puts into his proxy's configuration, and grants, so that it writes what Tollbook reads. Pure.
 
-EXTRAS = {
-    "from_uri": "$fu", "orig_ruri": "$ou", "ruri": "$ru", "src_ip": "$si", "acc_user": "$Au",
-}  # fmt: skip
-COLUMNS = 'columns = { caller = "from_uri", called = "orig_ruri", translated = "ruri", auth_user = "acc_user" }'
+The one place that names the columns beyond a proxy's own; docs/howto and `tollbook check sources` say the same.
+"""
+
+EXTRAS = {"from_uri": "$fu", "src_ip": "$si", "dialled": "$ou", "sent": "$ru", "auth_user": "$au"}
+"""Columns and what goes into them: `sent` when the route is chosen, the others before anything is changed."""
+COLUMNS = 'columns = { caller = "from_uri", called = "dialled", translated = "sent" }'
+OPENSIPS_FIELDS = f'modparam("acc", "extra_fields", "db: {"; ".join(f"{name}->{name}" for name in EXTRAS)}")'
+OPENSIPS_BEFORE = (
+    "\n".join(f"$acc_extra({name}) = {value};" for name, value in EXTRAS.items() if name != "sent")
+    + "        # only after the caller has been authenticated"
+)
+OPENSIPS_SENT = f"$acc_extra(sent) = {EXTRAS['sent']};"
+KAMAILIO_EXTRA = f'modparam("acc", "db_extra", "{"; ".join(f"{name}={value}" for name, value in EXTRAS.items())}")'
 
 
 def lines_for(flavour: str, database: str, host: str) -> str:
@@ -27,19 +36,21 @@ def _grants(flavour: str, database: str) -> str:
 
 
 def _opensips(place: str) -> str:
-    fields = ";".join(f"{name}->{name}" for name in EXTRAS)
-    assigned = "\n".join(f"    $acc_extra({name}) = {variable};" for name, variable in EXTRAS.items())
     return f"""# In opensips.cfg
 modparam("acc", "db_url", "mysql://proxy_acc:PASSWORD@{place}")
-modparam("acc", "extra_fields", "db: {fields}")
-# and in the route, for an initial INVITE; "B" sends the BYE of a call that timed out, else it leaves no row at all
-    create_dialog("B");
-    do_accounting("db", "cdr|missed|failed");
-{assigned}"""
+{OPENSIPS_FIELDS}
+
+# On an initial INVITE, before its Request-URI is changed. bye-on-timeout (before 3.2: "B") ends calls that lost their
+# BYE, which else leave no row at all. Transaction mode: without cdr, and do_accounting("db"); for every BYE
+create_dialog("bye-on-timeout");
+do_accounting("db", "cdr|missed|failed");
+{OPENSIPS_BEFORE}
+
+# When the route is chosen, just before t_relay()
+{OPENSIPS_SENT}"""
 
 
 def _kamailio(place: str) -> str:
-    extra = ";".join(f"{name}={variable}" for name, variable in EXTRAS.items())
     return f"""# In kamailio.cfg; flags as its default script has them
 modparam("acc", "db_url", "mysql://proxy_acc:PASSWORD@{place}")
 modparam("acc", "db_flag", FLT_ACC)
@@ -48,7 +59,7 @@ modparam("acc", "failed_transaction_flag", FLT_ACCFAILED)
 modparam("acc", "time_mode", 1)
 modparam("acc", "time_attr", "time_attr")
 modparam("acc", "time_exten", "time_exten")
-modparam("acc", "db_extra", "{extra}")"""
+{KAMAILIO_EXTRA}"""
 
 
 def _collector(flavour: str) -> str:

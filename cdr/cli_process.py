@@ -57,7 +57,11 @@ def _sentence(done: Counter[str]) -> str:
 def rerate(
     account: Annotated[
         str | None,
-        typer.Option("--account", metavar="NAME", help="Only this account's calls, and nobody's that become its; not those of others."),
+        typer.Option(
+            "--account",
+            metavar="NAME",
+            help="Only this account's calls, and nobody's that become its; not those of others.",
+        ),
     ] = None,
     since: Annotated[
         str | None, typer.Option("--from", metavar="ISO", help="Only calls that ended at or after this instant.")

@@ -4,6 +4,7 @@ The how-to pages say the same at greater length; where a page changes, this does
 """
 
 from accounting.event import Source
+from accounting.proxy_lines import COLUMNS, EXTRAS, KAMAILIO_EXTRA, OPENSIPS_BEFORE, OPENSIPS_FIELDS, OPENSIPS_SENT
 
 _ON_BYE = 'if (is_method("BYE"))\n    '
 _ON_INVITE = 'if (is_method("INVITE") && !has_totag())\n    '
@@ -13,20 +14,16 @@ _CLOCK = "timedatectl set-ntp true        # on the host of {name}"
 _ZONE = 'timezone = "..."        # in tollbook.toml, [[collectors]] {name}: that of the proxy\'s host'
 _AU = "$acc_extra(user) = $au;        # after the caller has been authenticated"
 _DIALLED = "$acc_extra(dialled) = $ru;        # before the script changes it"
-_OPENSIPS_DB = (
-    'modparam("acc", "extra_fields",'
-    ' "db: from_uri->from_uri; src_ip->src_ip; dialled->dialled; sent->sent; auth_user->auth_user")\n'
-)
-_KAMAILIO_DB = 'modparam("acc", "db_extra", "from_uri=$fu; src_ip=$si; dialled=$ou; sent=$ru; auth_user=$au")'
+_OPENSIPS_DB = f"{OPENSIPS_FIELDS}\n{OPENSIPS_BEFORE}\n{OPENSIPS_SENT}        # once the route is chosen"
+_ADDED = ", ".join(f"ADD {name} VARCHAR(255)" for name in EXTRAS)
 _COLUMNS = (
-    "\nALTER TABLE acc ADD from_uri VARCHAR(255), ADD src_ip VARCHAR(64), ADD dialled VARCHAR(255),"
-    " ADD sent VARCHAR(255), ADD auth_user VARCHAR(255);        # and missed_calls"
-    '\ncolumns = { caller = "from_uri", called = "dialled" }        # in tollbook.toml, [[collectors]] {name}'
+    f"\nALTER TABLE acc {_ADDED};\nALTER TABLE missed_calls {_ADDED};"
+    f"\n{COLUMNS}        # in tollbook.toml, [[collectors]] {{name}}"
 )
 _CDR_EXTRA = (
-    'modparam("acc", "cdr_extra", "callid=$dlg_var(callid); from_tag=$dlg_var(from_tag); to_tag=$dlg(to_tag);'
-    " from_uri=$dlg_var(from_uri); src_ip=$dlg_var(src_ip); dialled=$dlg_var(dialled);"
-    ' auth_user=$dlg_var(auth_user)")        # docs/howto/kamailio.md tells how they are set'
+    'modparam("acc", "cdr_extra", "callid=$dlg_var(callid); from_tag=$dlg_var(from_tag); to_tag=$dlg(to_tag); '
+    + "; ".join(f"{name}=$dlg_var({name})" for name in EXTRAS)
+    + '")        # docs/howto/kamailio.md tells how they are set'
 )
 
 _SILENT = (
@@ -100,9 +97,9 @@ MENDS: dict[str, dict[str, str]] = {
     "no_source_ip": {
         "opensips": 'modparam("acc", "extra_fields", "aaa: src->Source-IP")        # beside the others\n'
         "$acc_extra(src) = $si;",
-        "opensips-sql": _OPENSIPS_DB + "$acc_extra(src_ip) = $si;" + _COLUMNS,
+        "opensips-sql": _OPENSIPS_DB + _COLUMNS,
         "kamailio": 'modparam("acc_radius", "radius_extra", "Source-IP=$si")        # beside the others',
-        "kamailio-sql": _KAMAILIO_DB + _COLUMNS,
+        "kamailio-sql": KAMAILIO_EXTRA + _COLUMNS,
     },
     "no_canonical_uri": {
         "opensips": 'modparam("acc", "extra_fields", "aaa: dialled->Canonical-URI")        # beside the others\n'
@@ -112,9 +109,9 @@ MENDS: dict[str, dict[str, str]] = {
     "no_called": {
         "opensips": 'modparam("acc", "extra_fields", "aaa: to->Called-Station-Id; dialled->Canonical-URI")\n'
         "$acc_extra(to) = $ru;\n" + _DIALLED,
-        "opensips-sql": _OPENSIPS_DB + _DIALLED + _COLUMNS,
+        "opensips-sql": _OPENSIPS_DB + _COLUMNS,
         "kamailio": 'modparam("acc_radius", "radius_extra", "Called-Station-Id=$tu; Canonical-URI=$ou")',
-        "kamailio-sql": _KAMAILIO_DB + _COLUMNS,
+        "kamailio-sql": KAMAILIO_EXTRA + _COLUMNS,
         "kamailio-cdrs": _CDR_EXTRA,
         "": "let the device send Called-Station-Id",
     },
@@ -122,9 +119,9 @@ MENDS: dict[str, dict[str, str]] = {
     "nobody_identified": {
         "opensips": f'modparam("acc", "extra_fields", "aaa: user->User-Name; src->Source-IP")\n{_AU}\n'
         "$acc_extra(src) = $si;",
-        "opensips-sql": _OPENSIPS_DB + "$acc_extra(auth_user) = $au;\n$acc_extra(src_ip) = $si;" + _COLUMNS,
+        "opensips-sql": _OPENSIPS_DB + _COLUMNS,
         "kamailio": 'modparam("acc_radius", "radius_extra", "User-Name=$au; Source-IP=$si")',
-        "kamailio-sql": _KAMAILIO_DB + _COLUMNS,
+        "kamailio-sql": KAMAILIO_EXTRA + _COLUMNS,
         "kamailio-cdrs": _CDR_EXTRA,
         "": 'identify_by = ["auth_user"]        # or what the device does send; in tollbook.toml, {table} {name}',
     },
@@ -132,7 +129,7 @@ MENDS: dict[str, dict[str, str]] = {
         "opensips": _AU + "; not $Au",
         "opensips-sql": "$acc_extra(auth_user) = $au;        # after the caller has been authenticated; not $Au",
         "kamailio": 'modparam("acc_radius", "radius_extra", "User-Name=$au")        # not $Au',
-        "kamailio-sql": _KAMAILIO_DB + "        # not $Au",
+        "kamailio-sql": KAMAILIO_EXTRA + "        # not $Au",
     },
     "no_accounting_on": {"": "let the device send Accounting-On when it starts"},
     "absurd_duration": {"": _CLOCK},

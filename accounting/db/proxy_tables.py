@@ -24,7 +24,7 @@ CORE = {
 }  # fmt: skip
 EXTRAS = (
     "src_user", "src_domain", "src_ip", "dst_ouser", "dst_user", "dst_domain",  # as Kamailio's default script has them
-    "from_uri", "orig_ruri", "ruri", "acc_user", "divert_reason",
+    "from_uri", "dialled", "sent", "auth_user", "divert_reason",  # with src_ip those of accounting/proxy_lines.py
 )  # fmt: skip
 DURATIONS = {"duration": NUMBER, "ms_duration": NUMBER}
 SETUP = {"setuptime": NUMBER, "created": LOCAL}
