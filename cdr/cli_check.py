@@ -10,6 +10,7 @@ from accounting.base import clock
 from accounting.base.cli import ConfigOption, JsonOption, as_json
 from accounting.base.config import Settings, load_settings, source_of
 from accounting.db.engine import Database, open_database
+from accounting.journal import load_sources
 
 if TYPE_CHECKING:
     from cdr.journal_window import Window  # what translates is slow to load: imported where it is used
@@ -63,11 +64,16 @@ def sources(
 
 
 def _check(database: Database, settings: Settings, window: "Window", now_us: int) -> "list[Finding]":
+    from accounting.media_log import media_source
     from cdr.source_findings import Expected, findings
     from cdr.source_tally import tally
 
-    expected = [Expected(source_of(client), "client") for client in settings.clients]
-    expected += [Expected(source_of(collector), "collector") for collector in settings.collectors]
+    with database.journal_read() as conn:
+        used = {(source.kind, source.name) for source in load_sources(conn).values()}
+    wanted = [(source_of(client), "client") for client in settings.clients]
+    wanted += [(source_of(collector), "collector") for collector in settings.collectors]
+    wanted += [(media_source(media), "media log") for media in settings.media]
+    expected = [Expected(source, kind, (source.kind, source.name) in used) for source, kind in wanted]
     is_whole = window.looked_at == window.rows
     return findings(tally(_seen(database, window)), expected, is_whole=is_whole, now_us=now_us)
 

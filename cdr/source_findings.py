@@ -41,10 +41,11 @@ class Finding:
 
 
 class Expected(NamedTuple):
-    """A client or collector of the settings."""
+    """A client, collector or media log of the settings."""
 
     source: Source
-    kind: str  # client | collector
+    kind: str  # client | collector | media log
+    is_known: bool = True  # to the journal, from a report or a process that follows it
 
 
 _QUARANTINE_WORDS = {
@@ -95,16 +96,26 @@ def findings(
         for rule in _RULES
         for finding in rule(tally, tallies if rule is _cdr_mode else {}, now_us)
     ]
-    found += [_silent(one, is_whole=is_whole) for one in expected if one.source.name not in tallies]
+    found += [_silent(one, tallies, is_whole=is_whole) for one in expected if one.source.name not in tallies]
     return sorted(found, key=lambda finding: (finding.source, order.index(finding.severity), finding.code))
 
 
-def _silent(expected: Expected, *, is_whole: bool) -> Finding:
-    words = f"the {expected.kind} is in the settings, and nothing came from it"
-    severity = Severity.PROBLEM if is_whole else Severity.HINT
-    if not is_whole:
-        words += " among the reports looked at"
-    return Finding(expected.source.name, "silent", severity, 0, words, mend_of("silent", expected.source))
+def _silent(expected: Expected, tallies: Mapping[str, Tally], *, is_whole: bool) -> Finding:
+    """Return the finding of a source without a report; a relay's log may well be silent while nobody calls."""
+    source, kind, is_known = expected
+    mend = mend_of("silent", source)
+    severity = Severity.PROBLEM if is_whole or not is_known else Severity.HINT
+    if is_known:
+        words = "nothing came from it" + ("" if is_whole else " among the reports looked at")
+        others = sum(tally.reports for tally in tallies.values())
+        words += f", while {others} report{' came' if others == 1 else 's came'} from others" if others else ""
+        if kind == "media log" and not any(tally.answered or tally.complete for tally in tallies.values()):
+            severity = Severity.HINT
+    else:
+        words = "nothing has ever come from it" if kind == "client" else "no process has ever followed it"
+        mend = f"systemctl restart tollbook        # settings are read at the start; then\n{mend}"
+    code = "silent" if is_known else "never_seen"
+    return Finding(source.name, code, severity, 0, f"the {kind} is in the settings, and {words}", mend)
 
 
 def _finding(tally: Tally, code: str, severity: Severity, count: int, words: str, **names: str) -> Finding:

@@ -137,6 +137,8 @@ MENDS: dict[str, dict[str, str]] = {
     "stop_with_invite": {"": 'modparam("acc", "leg_fields", "")        # they shift other attributes over RADIUS'},
     "silent": {
         "sql": "tollbook collect --once        # says what is wrong",
+        "media": "journalctl --unit tollbook        # says what is wrong with its file or address\n"
+        "log-facility-cdr = local6        # in rtpengine.conf; then docs/howto/rtpengine.md",
         "opensips": _SILENT,
         "kamailio": _SILENT,
         "": "docs/howto/generic-radius.md, Does the receiver answer?",
@@ -162,9 +164,9 @@ def mend_of(code: str, source: Source, **words: str) -> str:
     """Return the lines that mend a finding in the configuration of this kind of source; `{name}` is put in place."""
     by_flavour = MENDS.get(code, {})
     flavour = flavour_of(source)
-    order: tuple[str, ...] = (flavour, "")
+    order: tuple[str, ...] = (flavour or source.kind, source.kind, "")
     if source.kind == "sql":
-        order = (*(dialect for dialect in source.dialects if dialect in _OWN_TABLES), flavour, "sql", "")
+        order = (*(dialect for dialect in source.dialects if dialect in _OWN_TABLES), *order)
     template = next((by_flavour[name] for name in order if name in by_flavour), "")
     table = "[[collectors]]" if source.kind == "sql" else "[[clients]]"
     for name, value in {"name": source.name, "table": table, **words}.items():

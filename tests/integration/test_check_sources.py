@@ -7,8 +7,10 @@ from typing import Any
 
 import pytest
 
+from accounting.base.config import source_of
 from accounting.db.engine import Database
-from accounting.journal import JournalWriter
+from accounting.journal import JournalWriter, register_source
+from accounting.media_log import media_source
 from cdr.journal_window import rows_of, window_since
 from tests.support.lab import FAILED, PEER, T0, Lab, bye, invite
 
@@ -19,9 +21,12 @@ COLLECTOR = (
 )
 
 
+MEDIA = '[[media]]\nname = "relay-1"\nlisten = "127.0.0.1:5514"\n'
+
+
 @pytest.fixture
 def lab(database: Database, tmp_path: Path) -> Iterator[Lab]:
-    made = Lab(database, tmp_path, CLIENT + COLLECTOR)
+    made = Lab(database, tmp_path, CLIENT + COLLECTOR + MEDIA)
     yield made
     made.close()
 
@@ -40,8 +45,21 @@ def test_findings_name_source_code_and_mend(lab: Lab) -> None:
     assert told["proxy-1", "early_media"]["count"] == 4
     assert told["proxy-1", "early_media"]["mend"] == 'modparam("acc", "early_media", 0)'
     assert told["proxy-1", "quarantined"]["words"].startswith("reports are in quarantine (bad_packet)")
-    assert {("proxy-2", "silent"), ("acc-1", "silent")} <= told.keys()
-    assert told["proxy-2", "silent"]["severity"] == "problem"
+    assert {("proxy-2", "never_seen"), ("acc-1", "never_seen"), ("relay-1", "never_seen")} <= told.keys()
+
+
+def test_sources_that_the_journal_knows_are_silent(lab: Lab, database: Database) -> None:
+    for source in (
+        *map(source_of, (*lab.settings.clients, *lab.settings.collectors)),
+        *map(media_source, lab.settings.media),
+    ):
+        register_source(database, source)
+    lab.journal(invite("c1", 5), bye("c1", 9))
+    told = {f["source"]: f for f in checked(lab)["findings"] if f["code"] == "silent"}
+    assert {name: f["severity"] for name, f in told.items()} == dict.fromkeys(
+        ("acc-1", "proxy-2", "relay-1"), "problem"
+    )
+    assert "while 2 reports came from others" in told["relay-1"]["words"]
 
 
 def test_a_list_for_people_indents_the_lines_that_mend(lab: Lab) -> None:
@@ -56,11 +74,13 @@ def test_older_reports_are_not_looked_at(lab: Lab) -> None:
     lab.journal(invite("c1", 0, status=FAILED, code=183))
     found = checked(lab, "--since", "2026-11-24T06:00:01Z")
     assert found["reports"] == 0
-    assert {f["code"] for f in found["findings"]} == {"silent"}
+    assert {f["code"] for f in found["findings"]} == {"silent", "never_seen"}
 
 
 def test_an_empty_journal_has_silent_sources_only(lab: Lab) -> None:
-    assert {f["code"] for f in checked(lab)["findings"]} == {"silent"}
+    found = {(f["source"], f["code"]) for f in checked(lab)["findings"]}
+    unseen = {(name, "never_seen") for name in ("acc-1", "proxy-2", "relay-1")}
+    assert found == {("proxy-1", "silent"), *unseen}
 
 
 def test_of_too_many_rows_the_newest_of_each_writer_are_taken(database: Database) -> None:

@@ -20,6 +20,7 @@ GATEWAY = Source(id=3, name="gateway", dialects=("generic",), identify_by=("auth
 ACC = Source(id=4, name="acc-1", kind="sql", dialects=("opensips",), own_addresses=("192.0.2.9",), timezone="UTC")
 CDRS = Source(id=5, name="cdrs", kind="sql", dialects=("kamailio-cdrs",), timezone="UTC")
 RADACCT = Source(id=6, name="radacct", kind="sql", dialects=("radacct",), timezone="UTC")
+RELAY = Source(id=7, name="relay-1", kind="media", dialects=("rtpengine",))
 
 Report = tuple[int, bytes]
 """Seconds after T0 at which it arrives, and what arrives."""

@@ -16,6 +16,7 @@ from tests.unit.checks.habits import (
     KAMAILIO,
     OPENSIPS,
     RADACCT,
+    RELAY,
     START,
     STOP,
     Report,
@@ -153,8 +154,34 @@ def test_silent_clients_and_collectors_are_told() -> None:
         ("proxy-2", "silent", "problem"),
     ]
     assert "collect --once" in told[0].mend
+    assert "nothing came from it, while 10 reports came from others" in told[0].words
     [hint, _] = found((OPENSIPS, calls(5)), expected=expected, whole=False)
     assert hint.severity == "hint"
+
+
+def test_a_silent_media_log_is_a_problem_only_while_calls_flow() -> None:
+    expected = [Expected(RELAY, "media log")]
+    [told] = found((OPENSIPS, calls(5)), expected=expected)
+    assert (told.source, told.code, told.severity) == ("relay-1", "silent", "problem")
+    assert "log-facility-cdr" in told.mend
+    [quiet] = found((OPENSIPS, [invite("busy", 10, FAILED, 486)]), expected=expected)
+    assert (quiet.code, quiet.severity) == ("silent", "hint")
+
+
+def test_sources_that_were_never_seen_are_told_with_what_to_start() -> None:
+    expected = [
+        Expected(KAMAILIO, "client", False),
+        Expected(ACC, "collector", False),
+        Expected(RELAY, "media log", False),
+    ]
+    told = found((OPENSIPS, calls(5)), expected=expected, whole=False)
+    assert [(f.source, f.code, f.severity) for f in told] == [
+        (name, "never_seen", "problem") for name in ("acc-1", "proxy-2", "relay-1")
+    ]
+    words = {f.source: f.words for f in told}
+    assert words["proxy-2"].endswith("nothing has ever come from it")
+    assert words["acc-1"].endswith("no process has ever followed it")
+    assert all(f.mend.startswith("systemctl restart tollbook") and "\n" in f.mend for f in told)
 
 
 # ---- clocks
@@ -199,5 +226,5 @@ def test_a_backlog_says_nothing_of_clocks() -> None:
 
 def test_every_code_is_documented_and_tested() -> None:
     documented = set(re.findall(r"^\| `(\w+)` \|", PAGE.read_text(), re.MULTILINE))
-    tested = {code for code, *_ in HABITS} | {"silent", "clock_off", "zone_off"}
+    tested = {code for code, *_ in HABITS} | {"silent", "never_seen", "clock_off", "zone_off"}
     assert documented == tested
