@@ -14,14 +14,17 @@ from accounting.base.cli import ConfigOption, give_up_output, main_error, prepar
 from accounting.base.clock import now_us
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
-from accounting.base.log import configure
+from accounting.base.log import configure, get_logger
 from accounting.base.watch import end_with_supervisor
 from accounting.db.engine import SchemaState, as_problem, open_database
+from accounting.db.failures import is_away
 from accounting.processes import command, receive_children, supervise
 from accounting.supervisor import Child
 from cdr.lease import LEASE, LEASE_TRY_S
 
 NIGHTLY_INTERVAL_S = 60
+
+log = get_logger("serve")
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode=None)
 for stage in (accounting.cli.app, cdr.cli.app, reports.cli.app):
@@ -80,14 +83,24 @@ def serve(config: ConfigOption = None) -> None:
     """
     settings = load_settings(config)
     configure(settings.log.format == "json", settings.log.level)
-    with open_database(settings.database.url, check_schema=False) as database:
-        if database.schema_state() is SchemaState.EMPTY:
-            database.upgrade()
-    open_database(settings.database.url).dispose()
+    try:
+        _prepare(settings.database.url)
+    except TollbookError as error:
+        if not is_away(error.__cause__):
+            raise
+        log.warning("starting though the database is away", cause=str(error))
     parts = (("collect", settings.collectors), ("media", settings.media), ("schedule", True))
     others = [Child(name, command(name, settings), essential=False) for name, wanted in parts if wanted]
     with receive_children(settings) as receivers:
         raise typer.Exit(supervise([*receivers, *others], settings))
+
+
+def _prepare(url: str) -> None:
+    """Make an empty database's tables; TollbookError if it cannot be used as it is."""
+    with open_database(url, check_schema=False) as database:
+        if database.schema_state() is SchemaState.EMPTY:
+            database.upgrade()
+    open_database(url).dispose()
 
 
 def main() -> None:

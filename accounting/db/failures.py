@@ -10,6 +10,8 @@ UNAVAILABLE = {
     1135, 1142, 1143, 1146, 1158, 1159, 1160, 1161, 1180, 1184, 1194, 1203, 1206, 1226, 1227, 1290, 1836, 1927, 2002,
     2003, 2005, 2006, 2008, 2013, 2026, 2055,
 }  # fmt: skip
+AWAY = {1040, 1053, 1203, 2002, 2003, 2005, 2006, 2013}
+"""The server is not there, is going down, or is full of connections: it may be back by itself."""
 SQLITE_TRANSIENT = ("database is locked", "database table is locked", "database schema has changed")
 SQLITE_UNAVAILABLE = (
     "disk is full",
@@ -40,6 +42,11 @@ def is_unavailable(error: DBAPIError) -> bool:
     if number is not None:
         return number in UNAVAILABLE
     return isinstance(error, OperationalError) and any(words in str(error.orig).lower() for words in SQLITE_UNAVAILABLE)
+
+
+def is_away(error: BaseException | None) -> bool:
+    """Return whether a server could not be reached; one that refuses, or a file, is not away."""
+    return isinstance(error, DBAPIError) and _number(error) in AWAY
 
 
 def _number(error: DBAPIError) -> int | None:
