@@ -2,10 +2,11 @@
 
 import typer
 
-from accounting import cli_collect, cli_db, cli_media, cli_receive
+from accounting import cli_collect, cli_db, cli_media, cli_receive, cli_spool
 
 app = typer.Typer()
 app.add_typer(cli_receive.app)
 app.add_typer(cli_collect.app)
 app.add_typer(cli_media.app)
 app.add_typer(cli_db.app, name="db")
+app.add_typer(cli_spool.app, name="spool")

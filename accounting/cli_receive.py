@@ -11,13 +11,14 @@ from accounting.base.cli import ConfigOption
 from accounting.base.config import ClientSettings, Settings, load_settings
 from accounting.base.log import configure, get_logger
 from accounting.base.watch import Watch, is_supervised
-from accounting.db.engine import Database, open_database
-from accounting.journal import JournalWriter, register_source
+from accounting.db.engine import Database
+from accounting.db.url import parse_url
 from accounting.processes import receive_children, supervise
 from accounting.radius.clients import Client, ClientTable, network_of
 from accounting.radius.source_version import source_version
 from accounting.radius.udp import Listener, UdpPort, listen
 from accounting.receiver import Receiver
+from accounting.spool import SourceList, SpooledJournal
 
 DRAIN_S = 5.0
 """After a signal: how long what was received may take to be committed and answered."""
@@ -37,7 +38,7 @@ def receive(config: ConfigOption = None) -> None:
     if not is_supervised() and (settings.receiver.processes > 1 or settings.metrics.listen):
         with receive_children(settings) as children:
             raise typer.Exit(supervise(children, settings))
-    with open_database(settings.database.url) as database:
+    with Database(parse_url(settings.database.url), settings.spool.slow_s) as database:
         listeners = listen(settings.receiver.listen, settings.receiver.receive_buffer_bytes)
         try:
             _receive(settings, database, listeners)
@@ -46,14 +47,14 @@ def receive(config: ConfigOption = None) -> None:
                 listener.socket.close()
 
 
-def client_table(database: Database, clients: Sequence[ClientSettings]) -> ClientTable:
-    """Return who may send, each client's settings registered as a source of the journal."""
+def client_table(clients: Sequence[ClientSettings], sources: SourceList) -> ClientTable:
+    """Return who may send, each client's settings as one of the sources."""
     return ClientTable(
         Client(
             client.name,
             network_of(client.address),
             client.secret.get_secret_value().encode(),
-            register_source(database, source_version(client)),
+            sources.add(source_version(client)),
         )
         for client in clients
     )
@@ -61,13 +62,15 @@ def client_table(database: Database, clients: Sequence[ClientSettings]) -> Clien
 
 def _receive(settings: Settings, database: Database, listeners: Sequence[Listener]) -> None:
     limits = settings.receiver
-    writer = JournalWriter(database, "receiver", ", ".join(listener.name for listener in listeners))
-    clients = client_table(database, settings.clients)
-    writer.open()
+    sources = SourceList()
+    clients = client_table(settings.clients, sources)
+    name = ", ".join(listener.name for listener in listeners)
+    store = SpooledJournal(database, name, sources, settings.spool.directory, settings.spool.bytes_max)
+    store.open()
     receiver = Receiver(
         [UdpPort(listener.socket) for listener in listeners],
         clients,
-        writer,
+        store,
         batch_max=limits.batch_max,
         pending_max=limits.pending_max,
         reply_cache_s=limits.reply_cache_s,

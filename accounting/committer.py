@@ -1,13 +1,14 @@
 """The thread that brings a receiver's requests into the journal: one batch, one commit at a time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from queue import SimpleQueue
 from threading import Event, Thread
 from time import monotonic
+from typing import Protocol
 
 from accounting.base.log import get_logger
 from accounting.db.append import NewRow
-from accounting.journal import JournalUnavailable, JournalWriter
+from accounting.journal import JournalUnavailable
 from accounting.radius import metrics
 
 RETRY_FIRST_S = 0.1
@@ -16,10 +17,19 @@ RETRY_LAST_S = 5.0
 log = get_logger("receiver")
 
 
+class Store(Protocol):
+    """Where rows are kept for good: the journal, or the journal with a spool before it."""
+
+    def append(self, rows: Sequence[NewRow]) -> object:
+        """Return when they are on stable storage; JournalUnavailable: append the same rows again."""
+
+    def close(self) -> None: ...
+
+
 class Committer(Thread):
     """Appends one batch at a time to the journal, again and again until it is stored or nobody wants it any more."""
 
-    def __init__(self, writer: JournalWriter, wake: Callable[[], None]) -> None:
+    def __init__(self, writer: Store, wake: Callable[[], None]) -> None:
         super().__init__(name="committer", daemon=True)
         self._writer = writer
         self._wake = wake
@@ -71,7 +81,7 @@ class Committer(Thread):
                 self.trouble = str(error)
                 metrics.COMMIT_FAILURES.inc()
                 if failures == 1:
-                    log.error("journal is away: nothing is answered until it is back", cause=str(error))
+                    log.error("nothing can be stored: nothing is answered until it can", cause=str(error))
                 self._stopped.wait(wait_s)
                 wait_s = min(wait_s * 2, RETRY_LAST_S)
                 continue
@@ -79,6 +89,6 @@ class Committer(Thread):
             metrics.BATCHES.inc()
             metrics.COMMIT_SECONDS.observe(monotonic() - began)
             if failures:
-                log.warning("journal is back", failures=failures)
+                log.warning("requests can be stored again", failures=failures)
             return True
         return False

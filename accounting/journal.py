@@ -7,8 +7,8 @@ Nothing here changes or removes a row.
 import json
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from accounting.base.clock import now_us
 from accounting.base.errors import TollbookError
-from accounting.db.append import Appender, KeptPosition, NewRow, open_appender
+from accounting.db.append import Appender, Doubt, KeptPosition, NewRow, open_appender
 from accounting.db.engine import Database, driver_words
 from accounting.db.tables import collector_position
 from accounting.db.tables import journal as journal_table
@@ -75,6 +75,7 @@ class JournalWriter:
         self._name = name
         self._clock = clock
         self._writer = 0
+        self._mark = ""
         self._day = 0
         self._seq = 0
         self._doubtful: Sequence[NewRow] = ()
@@ -85,6 +86,16 @@ class JournalWriter:
     def writer(self) -> int:
         """The writer id in use, 0 before the first."""
         return self._writer
+
+    @property
+    def doubt(self) -> Doubt | None:
+        """The append whose outcome is unknown, if there is one."""
+        return Doubt(self._writer, self._mark, self._seq + 1) if self._doubtful else None
+
+    def give_up(self) -> None:
+        """Forget the append in doubt and the writer id: whoever takes the rows on knows both. The next id is new."""
+        self.close()
+        self._writer, self._day, self._seq, self._doubtful = 0, 0, 0, ()
 
     def open(self) -> None:
         """Connect and take a writer id now, so that a database that cannot be written is found out before traffic."""
@@ -141,17 +152,9 @@ class JournalWriter:
         self._appender = open_appender(self._database.journal_engine)
 
     def _register(self, day: int) -> None:
-        values = {
-            "kind": self._kind,
-            "name": self._name[:255],
-            "host": socket.gethostname()[:255],
-            "pid": os.getpid(),
-            "started_us": self._clock(),
-        }
         with self._database.journal_write() as conn:
-            key = conn.execute(insert(writer_table).values(values)).inserted_primary_key
-        assert key is not None
-        self._writer, self._day, self._seq = int(key[0]), day, 0
+            row = _insert_writer(conn, self._kind, self._name, self._clock())
+        self._writer, self._mark, self._day, self._seq = row.id, _mark_of(row), day, 0
 
     def _stored_of_doubtful(self) -> int:
         """Return how many rows of the append in doubt are in the journal: all or none, unless it took several days."""
@@ -161,13 +164,84 @@ class JournalWriter:
     def _unavailable(self, error: Exception) -> JournalUnavailable:
         """Close the connection an error came from, and return the error to raise."""
         self.close()
-        words = driver_words(error) if isinstance(error, DBAPIError) else " ".join(str(error).split())
-        return JournalUnavailable(f"journal {self._database} cannot be written: {words}")
+        return _unavailable(self._database, error)
+
+
+class SpoolWriter:
+    """Brings rows of a spool into the journal, each to a place fixed beforehand; doing it again changes nothing.
+
+    Their writer is found by its name, which is the generation's. Its errors are JournalUnavailable.
+    """
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._errors = (DBAPIError, database.journal_engine.dialect.loaded_dbapi.Error)
+
+    def append(self, name: str, first_seq: int, rows: Sequence[NewRow]) -> None:
+        """Store rows as first_seq and on of the writer of that name; those that are there already are left out."""
+        try:
+            with self._appender() as appender:
+                writer = self._writer(name)
+                stored = max(0, appender.last_seq(writer) - first_seq + 1)
+                if stored < len(rows):
+                    appender.insert(writer, first_seq + stored, rows[stored:])
+        except self._errors as error:
+            raise _unavailable(self._database, error) from error
+
+    def settle(self, doubt: Doubt, rows: Sequence[NewRow]) -> None:
+        """Store rows in the very place where they may be already, or may yet come to be.
+
+        The key lets only one of both in. A database that was put back to before it knew the writer may have given its
+        id to another since: then they get a writer of their own, with the gap before them that verify() tells of.
+        """
+        try:
+            with self._database.journal_read() as conn:
+                found = conn.execute(select(writer_table).where(writer_table.c.id == doubt.writer)).one_or_none()
+            if found is None or _mark_of(WriterRow(*found)) != doubt.mark:
+                self.append(sha256(f"{doubt}".encode()).hexdigest(), doubt.first_seq, rows)
+                return
+            with self._appender() as appender:
+                appender.insert(doubt.writer, doubt.first_seq, rows, again=True)
+        except self._errors as error:
+            raise _unavailable(self._database, error) from error
+
+    @contextmanager
+    def _appender(self) -> Iterator[Appender]:
+        appender = open_appender(self._database.journal_engine)
+        try:
+            yield appender
+        finally:
+            with suppress(*self._errors):
+                appender.close()
+
+    def _writer(self, name: str) -> int:
+        c = writer_table.c
+        with self._database.journal_write() as conn:
+            known = conn.execute(select(c.id).where(c.kind == "spool", c.name == name)).scalar()
+            return _insert_writer(conn, "spool", name, now_us()).id if known is None else int(known)
+
+
+def _insert_writer(conn: Connection, kind: str, name: str, started_us: int) -> WriterRow:
+    row = WriterRow(0, kind, name[:255], socket.gethostname()[:255], os.getpid(), started_us)
+    values = row._asdict()
+    del values["id"]
+    key = conn.execute(insert(writer_table).values(values)).inserted_primary_key
+    assert key is not None
+    return row._replace(id=int(key[0]))
+
+
+def _mark_of(row: WriterRow) -> str:
+    return f"{row.host} {row.pid} {row.started_us}"
+
+
+def _unavailable(database: Database, error: Exception) -> JournalUnavailable:
+    words = driver_words(error) if isinstance(error, DBAPIError) else " ".join(str(error).split())
+    return JournalUnavailable(f"journal {database} cannot be written: {words}")
 
 
 def register_source(database: Database, source: Source) -> int:
     """Return the id of a source version; one with the same settings is taken again, a new one is added."""
-    settings = _canonical(source)
+    settings = source_settings(source)
     digest = sha256(settings.encode()).hexdigest()
     values = {"name": source.name, "digest": digest, "settings": settings, "first_us": now_us()}
     try:
@@ -188,7 +262,7 @@ def register_source(database: Database, source: Source) -> int:
 def load_sources(conn: Connection) -> dict[int, Source]:
     """Return all source versions by id."""
     found = conn.execute(select(source_table.c.id, source_table.c.settings))
-    return {number: _source(number, settings) for number, settings in found}
+    return {number: source_of_settings(number, settings) for number, settings in found}
 
 
 def load_positions(conn: Connection, collector: str) -> dict[str, str]:
@@ -282,13 +356,14 @@ def _source_id(conn: Connection, digest: str) -> int | None:
     return conn.execute(select(source_table.c.id).where(source_table.c.digest == digest)).scalar()
 
 
-def _canonical(source: Source) -> str:
+def source_settings(source: Source) -> str:
+    """Return a source version's settings as the journal keeps them: equal for equal ones."""
     settings = source._asdict()
     del settings["id"]
     return json.dumps(settings, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def _source(number: int, settings: str) -> Source:
+def source_of_settings(number: int, settings: str) -> Source:
     """Return a source from its settings; what an older version did not know has its default."""
     known: dict[str, Any] = {
         k: tuple(v) if isinstance(v, list) else v for k, v in json.loads(settings).items() if k in Source._fields

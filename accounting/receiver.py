@@ -10,8 +10,7 @@ from time import monotonic
 from typing import Protocol
 
 from accounting.base.clock import now_us
-from accounting.committer import RETRY_FIRST_S, Committer
-from accounting.journal import JournalWriter
+from accounting.committer import RETRY_FIRST_S, Committer, Store
 from accounting.radius.clients import ClientTable
 from accounting.radius.intake import Answer, Intake
 
@@ -34,7 +33,7 @@ class Receiver:
         self,
         ports: Iterable[Port],
         clients: ClientTable,
-        writer: JournalWriter,
+        writer: Store,
         *,
         batch_max: int = 256,
         pending_max: int = 100_000,

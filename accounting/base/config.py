@@ -4,6 +4,7 @@ All mistakes are told at once, each with its file or variable and its key; a val
 """
 
 import os
+from copy import deepcopy
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -29,6 +30,7 @@ CONFIG_VARIABLE = "TOLLBOOK_CONFIG"
 DEFAULT_FILE = Path("tollbook.toml")
 DEFAULT_DATABASE = "sqlite:///tollbook.db"
 DEFAULT_OUT = "reports-out"
+DEFAULT_SPOOL = "spool"
 
 Dialect = Literal["opensips", "kamailio", "mediaproxy", "cisco", "asterisk", "freeswitch", "generic"]
 Identity = Literal["billing_party", "source_ip", "auth_user", "from_user", "caller_number"]
@@ -71,6 +73,14 @@ class ReceiverSettings(Section):
         100_000  # requests in memory; more are dropped and counted
     )
     reply_cache_s: Annotated[Whole, Field(ge=0, le=3600)] = 30
+
+
+class SpoolSettings(Section):
+    """Where accepted requests wait while the database is away."""
+
+    directory: Path = Path(DEFAULT_SPOOL)
+    bytes_max: Annotated[Whole, Field(ge=1024 * 1024)] = 4 * 1024**3
+    slow_s: Annotated[Whole, Field(ge=1, le=60)] = 2  # a database that takes longer to answer is away
 
 
 class PairingSettings(Section):
@@ -197,6 +207,7 @@ class Settings(BaseSettings):
 
     database: DatabaseSettings = DatabaseSettings()
     receiver: ReceiverSettings = ReceiverSettings()
+    spool: SpoolSettings = SpoolSettings()
     pairing: PairingSettings = PairingSettings()
     directions: DirectionSettings = DirectionSettings()
     worker: WorkerSettings = WorkerSettings()
@@ -234,11 +245,12 @@ def load_settings(path: Path | None) -> Settings:
     path = _config_file(path)
     base = Path.cwd() if path is None else path.absolute().parent
     mistakes: list[str] = []
-    below = {"database": {"url": DEFAULT_DATABASE}, "reports": {"out": DEFAULT_OUT}}
+    defaults = {"reports": {"out": DEFAULT_OUT}, "spool": {"directory": DEFAULT_SPOOL}}
+    below = {"database": {"url": DEFAULT_DATABASE}} | deepcopy(defaults)
     sources.resolve_paths(below, Path.cwd())
-    in_file = {"reports": {"out": str(base / DEFAULT_OUT)}} if path is not None else {}
+    in_file = {}
     if path is not None:
-        in_file = sources.merge(in_file, sources.read_toml(path, mistakes))
+        in_file = sources.merge(defaults, sources.read_toml(path, mistakes))
         sources.resolve_paths(in_file, base)
     in_environment, variables = sources.read_environment(Settings, CONFIG_VARIABLE, mistakes)
     sources.resolve_paths(in_environment, Path.cwd())

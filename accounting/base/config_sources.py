@@ -142,9 +142,10 @@ def resolve_paths(tree: Tree, base: Path) -> None:
     for table in tables_of(tree, "media"):
         if isinstance(table.get("file"), str):
             table["file"] = str(base / table["file"])
-    reports = tree.get("reports")
-    if isinstance(reports, dict) and isinstance(reports.get("out"), str):
-        reports["out"] = str(base / reports["out"])
+    for section, key in (("reports", "out"), ("spool", "directory")):
+        settings = tree.get(section)
+        if isinstance(settings, dict) and isinstance(settings.get(key), str):
+            settings[key] = str(base / settings[key])
 
 
 def tables_of(tree: Tree, section: str) -> list[Tree]:

@@ -48,7 +48,8 @@ _MEDIA = ("call_id", "from_tag", "to_tag")
 TABLES["mediaproxy"] = (TableSpec("media_sessions", "id", "", ("id", *_MEDIA, "info"), _MEDIA, _MEDIA),)
 NO_CALL_ID = (
     "has no column {callid}, and without the Call-ID a row belongs to no call; add to kamailio.cfg:"
-    ' modparam("acc", "cdr_extra", "callid=$ci;from_tag=$dlg(from_tag);to_tag=$dlg(to_tag)") and to the table:'
+    ' modparam("acc", "cdr_extra", "callid=$dlg_var(callid);from_tag=$dlg_var(from_tag);to_tag=$dlg(to_tag)"), kept'
+    " after dlg_manage() by $dlg_var(callid) = $ci; $dlg_var(from_tag) = $ft; and add to the table:"
     " ALTER TABLE {table} ADD callid VARCHAR(255) NOT NULL DEFAULT '', ADD from_tag VARCHAR(128) NOT NULL DEFAULT '',"
     " ADD to_tag VARCHAR(128) NOT NULL DEFAULT ''"
 )

@@ -6,7 +6,7 @@ Decides nothing: numbering and what to do after an error are accounting.journal'
 import os
 import socket
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import Engine
 
@@ -24,11 +24,30 @@ KeptPosition = tuple[str, str, str, int]
 """collector, table_name, position, moved_us: a row of collector_position"""
 
 
+class Doubt(NamedTuple):
+    """Where rows may be in the journal, or may yet come to be: from first_seq on, the writer being of that mark."""
+
+    writer: int
+    mark: str
+    first_seq: int
+
+
 class Appender(Protocol):
     """A connection that appends to the journal. Its errors are the driver's own."""
 
-    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow], position: KeptPosition | None = None) -> None:
-        """Store the rows under seq first_seq and on, and a collector's position with them: all or none, and commit."""
+    def insert(
+        self,
+        writer: int,
+        first_seq: int,
+        rows: Sequence[NewRow],
+        position: KeptPosition | None = None,
+        *,
+        again: bool = False,
+    ) -> None:
+        """Store the rows under seq first_seq and on, and a collector's position with them: all or none, and commit.
+
+        again: those that are stored already are left as they are.
+        """
 
     def last_seq(self, writer: int) -> int:
         """Return the highest seq of a writer that is stored, 0 without any."""
@@ -43,16 +62,28 @@ def open_appender(engine: Engine) -> Appender:
     return (_Sqlite if engine.dialect.name == "sqlite" else _Mysql)(pooled.dbapi_connection)
 
 
+_SQLITE_INSERT = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)"
+_SQLITE_AGAIN = f"{_SQLITE_INSERT} ON CONFLICT (writer, seq) DO NOTHING"
+
+
 class _Sqlite:
     def __init__(self, connection: Any) -> None:  # the driver's connection
         self._dbapi = connection
         self._dbapi.execute("PRAGMA query_only=0")
         self._dbapi.execute(f"PRAGMA busy_timeout={LOCK_WAIT_S * 1000}")
 
-    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow], position: KeptPosition | None = None) -> None:
+    def insert(
+        self,
+        writer: int,
+        first_seq: int,
+        rows: Sequence[NewRow],
+        position: KeptPosition | None = None,
+        *,
+        again: bool = False,
+    ) -> None:
         numbered = [(writer, seq, *row) for seq, row in enumerate(rows, first_seq)]
         self._dbapi.execute("BEGIN IMMEDIATE")
-        self._dbapi.executemany("INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)", numbered)
+        self._dbapi.executemany(_SQLITE_AGAIN if again else _SQLITE_INSERT, numbered)
         if position is not None:
             self._dbapi.execute("REPLACE INTO collector_position VALUES (?, ?, ?, ?)", position)
         self._dbapi.execute("COMMIT")
@@ -77,12 +108,22 @@ class _Mysql:
         self._dbapi.autocommit(True)
         _notice_silence(self._dbapi.fileno())
 
-    def insert(self, writer: int, first_seq: int, rows: Sequence[NewRow], position: KeptPosition | None = None) -> None:
+    def insert(
+        self,
+        writer: int,
+        first_seq: int,
+        rows: Sequence[NewRow],
+        position: KeptPosition | None = None,
+        *,
+        again: bool = False,
+    ) -> None:
         values = [
             f"({writer:d},{seq:d},{received_us:d},{source_id:d},x'{peer.hex()}',x'{raw.hex()}')"
             for seq, (received_us, source_id, peer, raw) in enumerate(rows, first_seq)
         ]
         statements = _statements(values) if values else []
+        if again:
+            statements = [f"{statement} ON DUPLICATE KEY UPDATE seq = journal.seq" for statement in statements]
         if position is not None:
             words = ",".join(f"_utf8mb4 x'{word.encode().hex()}'" for word in position[:3])
             statements.append(f"REPLACE INTO collector_position VALUES ({words},{position[3]:d})")

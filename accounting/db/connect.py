@@ -31,11 +31,15 @@ BULK = "tollbook_bulk"
 """Execution option: the bytes to send in place of the statement's text (accounting.db.bulk)."""
 
 
-def sqlite_engine(path: Path) -> Engine:
-    """Return an engine on one SQLite file: WAL, durable commits, transactions begun by us and not by the driver."""
+def sqlite_engine(path: Path, answer_s: int | None = None) -> Engine:
+    """Return an engine on one SQLite file: WAL, durable commits, transactions begun by us and not by the driver.
+
+    answer_s: how long a lock of another process is waited for.
+    """
+    busy_s = BUSY_TIMEOUT_S if answer_s is None else answer_s
 
     def connect() -> sqlite3.Connection:
-        return sqlite3.connect(path, timeout=BUSY_TIMEOUT_S, isolation_level=None, check_same_thread=False)
+        return sqlite3.connect(path, timeout=busy_s, isolation_level=None, check_same_thread=False)
 
     engine = create_engine(
         URL.create("sqlite", database=str(path)), creator=connect, hide_parameters=True, insertmanyvalues_page_size=500
@@ -45,15 +49,21 @@ def sqlite_engine(path: Path) -> Engine:
     return engine
 
 
-def mysql_engine(url: URL) -> Engine:
-    """Return an engine on a MariaDB server: strict, UTC, utf8mb4, READ COMMITTED."""
+def mysql_engine(url: URL, answer_s: int | None = None) -> Engine:
+    """Return an engine on a MariaDB server: strict, UTC, utf8mb4, READ COMMITTED.
+
+    answer_s: a server that takes longer to connect or to answer is given up, with the driver's error.
+    """
+    limits = {"connect_timeout": CONNECT_TIMEOUT_S}
+    if answer_s is not None:
+        limits = {"connect_timeout": answer_s, "read_timeout": answer_s, "write_timeout": answer_s}
     try:
         engine = create_engine(
             url,
             hide_parameters=True,
             pool_pre_ping=True,
             pool_recycle=POOL_RECYCLE_S,
-            connect_args={"multi_statements": False, "connect_timeout": CONNECT_TIMEOUT_S},
+            connect_args={"multi_statements": False, **limits},
         )
     except ModuleNotFoundError as error:
         raise TollbookError(NO_DRIVER) from error
@@ -69,7 +79,6 @@ def _set_up_sqlite(dbapi: sqlite3.Connection, _record: ConnectionPoolEntry) -> N
     for pragma in (
         "synchronous=FULL",
         "foreign_keys=ON",
-        f"busy_timeout={BUSY_TIMEOUT_S * 1000}",
         f"journal_size_limit={WAL_BYTES_KEPT}",
     ):
         dbapi.execute(f"PRAGMA {pragma}")

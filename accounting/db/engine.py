@@ -32,17 +32,17 @@ REFUSALS = {
 class Database:
     """The main database and the journal."""
 
-    def __init__(self, url: URL) -> None:
+    def __init__(self, url: URL, answer_s: int | None = None) -> None:
         self.url = url
         self.dialect = url.get_backend_name()
         if self.dialect == "sqlite":
             path = Path(url.database or "")
             self.path: Path | None = path
-            self.engine = sqlite_engine(path)
-            self.journal_engine = sqlite_engine(journal_path(path))
+            self.engine = sqlite_engine(path, answer_s)
+            self.journal_engine = sqlite_engine(journal_path(path), answer_s)
         else:
             self.path = None
-            self.engine = self.journal_engine = mysql_engine(url)
+            self.engine = self.journal_engine = mysql_engine(url, answer_s)
 
     def __str__(self) -> str:
         return shown(self.url)
@@ -96,6 +96,20 @@ class Database:
             )
         with self.journal_read() as conn:
             return combine([history_state(conn, "journal"), main])
+
+    def refuse_journal(self) -> None:
+        """Raise a TollbookError if the journal is not of this program's schema or the next, whatever the main one is.
+
+        So a receiver goes on while the database is migrated. DBAPIError if it does not answer.
+        """
+        if self.path is not None:
+            _check_folder(self, self.path)
+            if not journal_path(self.path).exists():
+                raise TollbookError(f"database {self} {REFUSALS[SchemaState.EMPTY]}")
+        with self.journal_read() as conn:
+            state = history_state(conn, "journal", next_too=True)
+        if state is not SchemaState.CURRENT:
+            raise TollbookError(f"database {self} {REFUSALS[state]}")
 
     def upgrade(self) -> SchemaState:
         """Bring the schema up to date, one process at a time; return the state found."""

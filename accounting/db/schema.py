@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HISTORIES = {"journal": "alembic_version_journal", "main": "alembic_version"}
 """Each history and the table that says how far it came."""
 HEADS = {"journal": "0001", "main": "0001"}
-"""The newest revision of each; a test holds them against migrations/."""
+"""The newest revision of each, counted from 0001; a test holds them against migrations/."""
 
 
 class SchemaState(StrEnum):
@@ -25,14 +25,15 @@ class SchemaState(StrEnum):
     NEWER = "newer"
 
 
-def history_state(conn: Connection, history: str) -> SchemaState:
-    """Return where one history stands in a database."""
+def history_state(conn: Connection, history: str, *, next_too: bool = False) -> SchemaState:
+    """Return where one history stands in a database; next_too: the revision after ours is as good as ours."""
     if not inspect(conn).has_table(HISTORIES[history]):
         return SchemaState.EMPTY
     revisions = set(conn.exec_driver_sql(f"SELECT version_num FROM {HISTORIES[history]}").scalars())
     if not revisions:
         return SchemaState.EMPTY
-    if revisions == {HEADS[history]}:
+    ours = int(HEADS[history])
+    if revisions == {f"{ours:04}"} or (next_too and revisions == {f"{ours + 1:04}"}):
         return SchemaState.CURRENT
     from alembic.script import ScriptDirectory
 

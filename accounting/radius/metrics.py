@@ -9,6 +9,15 @@ DROPPED = Counter("tollbook_receiver_dropped_total", "Datagrams not stored and n
 UNSENT = Counter("tollbook_receiver_unsent_total", "Replies that the kernel did not take; a repeat gets them")
 BATCHES = Counter("tollbook_receiver_batches_total", "Commits to the journal")
 COMMIT_FAILURES = Counter("tollbook_receiver_commit_failures_total", "Commits that failed and were tried again")
+SPOOLED = Counter("tollbook_spool_stored_total", "Requests answered from the spool while the database was away")
+SPOOL_MOVED = Counter("tollbook_spool_moved_total", "Requests moved from the spool into the journal")
+SPOOL_ROWS = Gauge("tollbook_spool_rows", "Requests that wait in the spool", multiprocess_mode="livesum")
+SPOOL_BYTES = Gauge("tollbook_spool_bytes", "Octets of the requests in the spool", multiprocess_mode="livesum")
+SPOOL_OLDEST = Gauge(
+    "tollbook_spool_oldest_timestamp_seconds",
+    "When the oldest request in the spool came, Unix time; 0: it is empty",
+    multiprocess_mode="livemax",
+)
 PENDING = Gauge(
     "tollbook_receiver_pending", "Verified requests that wait for their commit", multiprocess_mode="livesum"
 )

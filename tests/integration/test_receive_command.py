@@ -4,10 +4,11 @@ import os
 import re
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -76,16 +77,36 @@ def test_it_answers_and_stops_on_a_signal_with_0(sqlite_url: str, tmp_path: Path
         assert (writer.kind, writer.name, writer.pid) == ("receiver", f"127.0.0.1:{port}", process.pid)
 
 
-def test_an_interrupt_after_the_first_signal_does_not_wait_for_the_database(sqlite_url: str, tmp_path: Path) -> None:
+def test_a_database_that_is_held_neither_keeps_answers_back_nor_the_end(sqlite_url: str, tmp_path: Path) -> None:
+    with open_database(sqlite_url) as database:
+        with (
+            running(config(tmp_path, sqlite_url)) as (process, port),
+            client_of(port) as client,
+            database.journal_write(),
+        ):
+            client.send(START)
+            assert is_answer(client.recv(4096), START, SECRET)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+        with running(config(tmp_path, sqlite_url)) as (process, _):
+            assert process.stderr
+            assert any("the spool was moved" in line for line in process.stderr)
+        with database.journal_read() as conn:
+            assert [row.raw for row in read_after(conn, {}, 10)] == [START]
+
+
+def test_an_interrupt_after_the_first_signal_does_not_wait_for_the_disk(sqlite_url: str, tmp_path: Path) -> None:
     with (
         running(config(tmp_path, sqlite_url)) as (process, port),
         client_of(port) as client,
         open_database(sqlite_url) as database,
+        closing(sqlite3.connect(tmp_path / "spool/1.spool")) as spool,
         database.journal_write(),
     ):
+        spool.execute("BEGIN IMMEDIATE")
         assert process.stderr
         client.send(START)
-        assert any("journal is away" in line for line in process.stderr)
+        assert any("nothing can be stored" in line for line in process.stderr)
         process.send_signal(signal.SIGTERM)
         assert any("stopping" in line for line in process.stderr)
         process.send_signal(signal.SIGINT)
@@ -111,11 +132,20 @@ def test_a_port_in_use_is_one_line_and_exit_1(sqlite_url: str, tmp_path: Path) -
         assert writers(conn) == []
 
 
-def test_a_database_that_is_away_at_the_start_is_one_line_and_exit_1(tmp_path: Path) -> None:
+def test_it_starts_and_answers_while_the_database_is_away(tmp_path: Path) -> None:
     with socket.socket() as nobody:
         nobody.bind(("127.0.0.1", 0))
-        url = f"mysql://root@127.0.0.1:{nobody.getsockname()[1]}/tollbook"
-        assert f"database {url} cannot be opened" in fails(config(tmp_path, url))
+        path = config(tmp_path, f"mysql://root@127.0.0.1:{nobody.getsockname()[1]}/tollbook")
+        with running(path) as (process, port), client_of(port) as client:
+            client.send(START)
+            assert is_answer(client.recv(4096), START, SECRET)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 0
+
+
+def test_a_spool_that_cannot_be_written_is_one_line_and_exit_1(sqlite_url: str, tmp_path: Path) -> None:
+    (tmp_path / "spool").write_text("no folder")
+    assert "[spool] directory" in fails(config(tmp_path, sqlite_url))
 
 
 def test_a_database_without_tables_is_one_line_and_exit_1(tmp_path: Path) -> None:

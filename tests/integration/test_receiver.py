@@ -306,7 +306,7 @@ def test_a_locked_sqlite_file_is_waited_for_and_said_once(sqlite_url: str, monke
         assert is_answer(rig.answer(client), start(), SECRET)
         assert rig.raw() == [start()]
         said = [line["event"] for line in logs]
-    assert said == ["journal is away: nothing is answered until it is back", "journal is back"]
+    assert said == ["nothing can be stored: nothing is answered until it can", "requests can be stored again"]
 
 
 def test_it_goes_on_by_itself_after_mariadb_was_killed_and_started_again() -> None:

@@ -1,0 +1,237 @@
+"""The receiver's way to the journal: straight to the database, or by the spool while that is away or too slow.
+
+A thread of its own moves what was spooled, in order, and repeats what it cannot know to be done: a row's place in the
+journal is fixed before it is sent there, so it is there once (docs/decisions/spool.md).
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from threading import Event, Thread
+from time import monotonic
+
+from sqlalchemy.exc import DBAPIError
+
+from accounting.base.clock import now_us
+from accounting.base.errors import TollbookError
+from accounting.base.log import get_logger
+from accounting.db.append import NewRow
+from accounting.db.engine import Database, driver_words
+from accounting.db.spool_file import Depth, Spool, SpoolUnavailable, free_spools, take_spool
+from accounting.event import Source
+from accounting.journal import (
+    JournalUnavailable,
+    JournalWriter,
+    SpoolWriter,
+    register_source,
+    source_of_settings,
+    source_settings,
+)
+from accounting.radius import metrics
+
+RETRY_S = (0.5, 1.0, 2.0, 5.0)
+CHUNK_ROWS = 500
+BETWEEN_CHUNKS_S = 0.005
+"""So that moving leaves the receiver most of its processor: about 30,000 rows a second."""
+ALARM_EVERY_S = 60.0
+LOOK_S = 1.0
+
+log = get_logger("spool")
+
+
+class SourceList:
+    """Source versions by a number of this process's own, for the database's may not be known yet. Only grows."""
+
+    def __init__(self) -> None:
+        self._sources: list[Source] = []
+        self.settings: list[str] = []
+
+    def add(self, source: Source) -> int:
+        """Return the number of a source version."""
+        text = source_settings(source)
+        if text not in self.settings:
+            self._sources.append(source)
+            self.settings.append(text)
+        return self.settings.index(text)
+
+    def __getitem__(self, number: int) -> Source:
+        return self._sources[number]
+
+
+class SpooledJournal:
+    """Stores a receiver's rows for good, in the database or on this machine. Its rows name sources by SourceList.
+
+    append() is called by one thread at a time, and never waits for a database longer than the engine's answer_s.
+    """
+
+    def __init__(self, database: Database, name: str, sources: SourceList, folder: Path, bytes_max: int) -> None:
+        self._database = database
+        self._writer = JournalWriter(database, "receiver", name)
+        self._sources = sources
+        self._ids: dict[int, int] = {}
+        self._spool = take_spool(folder, bytes_max)
+        self._is_away = False
+        self._mover = Mover(database, self._spool, folder, bytes_max)
+
+    def open(self) -> None:
+        """See whether the database can be written; one that is away may come later, one that is not fit may not."""
+        try:
+            self._database.refuse_journal()
+            self._writer.open()
+        except (DBAPIError, JournalUnavailable) as error:
+            self._away(_words(error))
+        self._mover.start()
+
+    def append(self, rows: Sequence[NewRow]) -> None:
+        """Return when the rows are on stable storage. JournalUnavailable: append the same rows again."""
+        if self._is_away and self._mover.is_back.is_set():
+            self._is_away = False
+            self._spool.end_generation()
+            log.warning("the database is back: requests go to the journal again")
+        cause = ""
+        if not self._is_away:
+            try:
+                self._writer.append(self._numbered(rows))
+                return
+            except (DBAPIError, JournalUnavailable) as error:
+                cause = _words(error)
+        try:
+            if (doubt := self._writer.doubt) is not None:
+                self._spool.append_doubtful(doubt, rows, self._sources.settings)
+                self._writer.give_up()
+            else:
+                self._spool.append(rows, self._sources.settings)
+        except SpoolUnavailable as error:
+            self._is_away = False  # the database may have room sooner
+            raise JournalUnavailable(f"{cause}; {error}" if cause else str(error)) from error
+        metrics.SPOOLED.inc(len(rows))
+        if not self._is_away:
+            self._away(cause)
+
+    def close(self) -> None:
+        """Give connections and files back; what waits in the spool waits for the next start."""
+        self._mover.stop()
+        self._writer.close()
+        self._spool.close()
+
+    def _away(self, cause: str) -> None:
+        self._is_away = True
+        self._ids.clear()  # the database may come back as it was before it knew them
+        log.error("the database is away: requests are kept in the spool", file=str(self._spool.path), cause=cause)
+        self._mover.begin()
+
+    def _numbered(self, rows: Sequence[NewRow]) -> list[NewRow]:
+        """Return the rows with the database's ids of their sources."""
+        ids = self._ids
+        for number in {row[1] for row in rows} - ids.keys():
+            ids[number] = register_source(self._database, self._sources[number])
+        return [(received_us, ids[source], peer, raw) for received_us, source, peer, raw in rows]
+
+
+class Mover(Thread):
+    """Moves spools into the journal whenever the database answers; sets is_back when it has taken something."""
+
+    def __init__(self, database: Database, spool: Spool, folder: Path, bytes_max: int) -> None:
+        super().__init__(name="spool-mover", daemon=True)
+        self._database = database
+        self._spool = spool
+        self._folder = folder
+        self._bytes_max = bytes_max
+        self._out = SpoolWriter(database)
+        self._ending = Event()
+        self._wanted = Event()
+        self.is_back = Event()
+        self._failures = 0
+        self._said_at = 0.0
+        self._looked_at = 0.0
+
+    def begin(self) -> None:
+        """The database is away."""
+        self.is_back.clear()
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """End after the chunk in hand."""
+        self._ending.set()
+        self._wanted.set()
+        if self.is_alive():
+            self.join()
+
+    def run(self) -> None:
+        while not self._ending.is_set():
+            self._wanted.clear()
+            try:
+                depth = self._look()
+                if not self.is_back.is_set() or depth.rows or depth.doubtful:
+                    self._move_all()
+                self._failures = 0
+                self._wanted.wait(LOOK_S)
+            except (DBAPIError, TollbookError) as error:
+                self._alarm(_words(error))
+                self._ending.wait(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
+                self._failures += 1
+
+    def _move_all(self) -> None:
+        self._database.refuse_journal()
+        self._move(self._spool)
+        if not self.is_back.is_set():
+            self.is_back.set()
+            for left in free_spools(self._folder, self._bytes_max):
+                try:
+                    self._move(left)
+                finally:
+                    left.close()
+
+    def _move(self, spool: Spool) -> None:
+        ids: dict[int, int] = {}
+        moved = 0
+        for doubt, rows in spool.doubtful():
+            self._out.settle(doubt, self._numbered(spool, rows, ids))
+            spool.settle(doubt)
+            moved += len(rows)
+        for generation, name in spool.generations():
+            while not self._ending.is_set():
+                waiting = spool.read_next(generation, CHUNK_ROWS)
+                if not waiting.rows:
+                    break
+                self._out.append(name, waiting.first_seq, self._numbered(spool, waiting.rows, ids))
+                spool.forget(generation, waiting.first_seq + len(waiting.rows) - 1)
+                self.is_back.set()
+                moved += len(waiting.rows)
+                self._look()
+                self._ending.wait(BETWEEN_CHUNKS_S)
+        if moved:
+            metrics.SPOOL_MOVED.inc(moved)
+            spool.shrink()
+            log.warning("the spool was moved into the journal", file=str(spool.path), rows=moved)
+
+    def _numbered(self, spool: Spool, rows: Sequence[NewRow], ids: dict[int, int]) -> list[NewRow]:
+        if unknown := {row[1] for row in rows} - ids.keys():
+            settings = spool.sources()
+            for number in unknown:
+                ids[number] = register_source(self._database, source_of_settings(0, settings[number]))
+        return [(received_us, ids[source], peer, raw) for received_us, source, peer, raw in rows]
+
+    def _look(self) -> Depth:
+        """Return what the spool holds, as of the last second, and tell the metrics."""
+        now = monotonic()
+        if now - self._looked_at >= LOOK_S or not self._looked_at:
+            self._looked_at = now
+            self._depth = depth = self._spool.depth()
+            metrics.SPOOL_ROWS.set(depth.rows + depth.doubtful)
+            metrics.SPOOL_BYTES.set(depth.bytes)
+            metrics.SPOOL_OLDEST.set((depth.oldest_us or 0) / 1e6)
+        return self._depth
+
+    def _alarm(self, cause: str) -> None:
+        if monotonic() - self._said_at < ALARM_EVERY_S:
+            return
+        self._said_at = monotonic()
+        depth = self._depth
+        waited_s = (now_us() - depth.oldest_us) / 1e6 if depth.oldest_us is not None else 0
+        log.error(
+            "the spool waits for the database", rows=depth.rows + depth.doubtful, oldest_s=round(waited_s), cause=cause
+        )
+
+
+def _words(error: Exception) -> str:
+    return driver_words(error) if isinstance(error, DBAPIError) else " ".join(str(error).split())
