@@ -31,7 +31,9 @@ def test_all_lines_of_a_service_are_json_with_time_level_process_and_event(sqlit
 
 def test_a_problem_that_ends_a_command_is_a_line_like_the_others(tmp_path: Path) -> None:
     config = tmp_path / "t.toml"
-    config.write_text('[database]\nurl = "sqlite:///new.db"\n[log]\nformat = "json"\n')
+    config.write_text(
+        '[database]\nurl = "sqlite:///new.db"\n[receiver]\nlisten = ["127.0.0.1:0"]\n[log]\nformat = "json"\n'
+    )
     command = [sys.executable, "-m", "tollbook", "receive", "--config", str(config)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
     [line] = [json.loads(line) for line in done.stderr.splitlines()]

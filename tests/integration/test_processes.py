@@ -96,6 +96,18 @@ def test_readyz_says_what_keeps_a_process_from_its_work(sqlite_url: str, tmp_pat
         service.wait(lambda: service.get("/readyz")[0] == 200, "it is back")
 
 
+def test_serve_starts_while_the_database_is_away(tmp_path: Path) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        service = Service(tmp_path, f"mysql://root@127.0.0.1:{nobody.getsockname()[1]}/tollbook")
+        with service.running(until_ready=False):
+            service.wait(lambda: service.get("/readyz/receive")[0] == 200, "the receiver is ready")
+            ask(service, 2)
+            service.wait(lambda: service.metric("tollbook_spool_rows") == 2, "both wait in the spool")
+            service.wait(lambda: "schedule" in service.get("/readyz")[1], "the worker is missed")
+            assert service.get("/readyz")[0] == 503
+
+
 def test_a_silent_client_of_the_page_keeps_nobody_waiting(sqlite_url: str, tmp_path: Path) -> None:
     service = Service(tmp_path, sqlite_url)
     with service.running("receive"), socket.create_connection(("127.0.0.1", service.page)) as silent:
