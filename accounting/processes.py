@@ -27,6 +27,8 @@ def receive_children(settings: Settings) -> Iterator[list[Child]]:
             addresses = [listener.name for listener in listeners]  # port 0 has become one
             name = f"receive-{place + 1}" if number > 1 else "receive"
             children.append(Child(name, command("receive", settings), _handed(settings, listeners), reloads=True))
+            if number > 1 and settings.database.url.startswith("sqlite"):
+            log.warning("several receivers on SQLite wait for each other: one alone is faster", processes=number)
         yield children
 
 
