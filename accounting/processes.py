@@ -28,7 +28,7 @@ def receive_children(settings: Settings) -> Iterator[list[Child]]:
             name = f"receive-{place + 1}" if number > 1 else "receive"
             children.append(Child(name, command("receive", settings), _handed(settings, listeners), reloads=True))
             if number > 1 and settings.database.url.startswith("sqlite"):
-            log.warning("several receivers on SQLite wait for each other: one alone is faster", processes=number)
+                log.warning("several receivers on SQLite wait for each other: one alone is faster", processes=number)
         yield children
 
 
