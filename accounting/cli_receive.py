@@ -18,7 +18,7 @@ from accounting.radius.clients import Client, ClientTable, network_of
 from accounting.radius.source_version import source_version
 from accounting.radius.udp import Listener, UdpPort, listen
 from accounting.receiver import Receiver
-from accounting.spool import SourceList, SpooledJournal
+from accounting.spool import SourceList, open_spooled_journal
 
 DRAIN_S = 5.0
 """After a signal: how long what was received may take to be committed and answered."""
@@ -65,8 +65,7 @@ def _receive(settings: Settings, database: Database, listeners: Sequence[Listene
     sources = SourceList()
     clients = client_table(settings.clients, sources)
     name = ", ".join(listener.name for listener in listeners)
-    store = SpooledJournal(database, name, sources, settings.spool.directory, settings.spool.bytes_max)
-    store.open()
+    store = open_spooled_journal(database, name, sources, settings.spool.directory, settings.spool.bytes_max)
     receiver = Receiver(
         [UdpPort(listener.socket) for listener in listeners],
         clients,

@@ -16,6 +16,7 @@ from accounting.base.errors import TollbookError
 from accounting.base.log import get_logger
 from accounting.db.append import NewRow
 from accounting.db.engine import Database, driver_words
+from accounting.db.failures import is_away, is_transient
 from accounting.db.spool_file import Depth, Spool, SpoolUnavailable, free_spools, take_spool
 from accounting.event import Source
 from accounting.journal import (
@@ -57,6 +58,26 @@ class SourceList:
         return self._sources[number]
 
 
+def open_spooled_journal(
+    database: Database, name: str, sources: SourceList, folder: Path, bytes_max: int
+) -> "SpooledJournal":
+    """Return the way to a journal that is there or may come; TollbookError, and no file made, if it is unfit."""
+    away = ""
+    try:
+        database.refuse_journal()
+    except DBAPIError as error:
+        away = driver_words(error)
+        if not _may_come(error):
+            raise TollbookError(f"database {database} cannot be opened: {away}") from error
+    store = SpooledJournal(database, name, sources, folder, bytes_max)
+    try:
+        store.open(away)
+    except BaseException:
+        store.close()
+        raise
+    return store
+
+
 class SpooledJournal:
     """Stores a receiver's rows for good, in the database or on this machine. Its rows name sources by SourceList.
 
@@ -72,13 +93,17 @@ class SpooledJournal:
         self._is_away = False
         self._mover = Mover(database, self._spool, folder, bytes_max)
 
-    def open(self) -> None:
-        """See whether the database can be written; one that is away may come later, one that is not fit may not."""
+    def open(self, away: str = "") -> None:
+        """Begin; `away` tells why the database cannot be written yet. JournalUnavailable if it refuses."""
         try:
-            self._database.refuse_journal()
-            self._writer.open()
-        except (DBAPIError, JournalUnavailable) as error:
-            self._away(_words(error))
+            if not away:
+                self._writer.open()
+        except JournalUnavailable as error:
+            if not _may_come(error.__cause__):
+                raise
+            away = str(error)
+        if away:
+            self._away(away)
         self._mover.start()
 
     def append(self, rows: Sequence[NewRow]) -> None:
@@ -231,6 +256,11 @@ class Mover(Thread):
         log.error(
             "the spool waits for the database", rows=depth.rows + depth.doubtful, oldest_s=round(waited_s), cause=cause
         )
+
+
+def _may_come(error: BaseException | None) -> bool:
+    """Return whether the database is away or busy, and does not refuse."""
+    return is_away(error) or (isinstance(error, DBAPIError) and is_transient(error))
 
 
 def _words(error: Exception) -> str:

@@ -105,7 +105,7 @@ class Database:
         if self.path is not None:
             _check_folder(self, self.path)
             if not journal_path(self.path).exists():
-                raise TollbookError(f"database {self} {REFUSALS[SchemaState.EMPTY]}")
+                raise TollbookError(f"database {self} {REFUSALS[self.schema_state()]}")
         with self.journal_read() as conn:
             state = history_state(conn, "journal", next_too=True)
         if state is not SchemaState.CURRENT:
