@@ -4,6 +4,7 @@ Real processes and a real load; what happens when is drawn from a seed.
 """
 
 import random
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -105,6 +106,21 @@ def test_disk_is_slow(sqlite_url: str, tmp_path: Path) -> None:
         site.load("--calls", "3000")
         seen = site.finish_load()
         assert seen.p50_ms > 100, "the disk was not slow"
+        site.check_nothing_lost()
+        site.check_calls()
+
+
+def test_disk_is_full(sqlite_url: str, tmp_path: Path) -> None:
+    """No file may grow, neither the journal's nor the spool's: all is answered when there is room again."""
+    with _site(tmp_path, sqlite_url) as site:
+        receiver = site.start_receiver()
+        _, hard = resource.prlimit(receiver.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(receiver.pid, resource.RLIMIT_FSIZE, (1_000_000, hard))
+        site.load("--calls", "3000")
+        wait_until(lambda: "nothing can be stored" in site.said(), "the disk is full")
+        resource.prlimit(receiver.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        site.finish_load()
+        _wait_until_journalled(site, site.acknowledged().keys())
         site.check_nothing_lost()
         site.check_calls()
 
