@@ -11,7 +11,7 @@ from accounting.event import AccountingEvent, EventKind, Source, group_key
 from accounting.sources import translate
 from cdr.call import Call, CallState
 from cdr.pairing import pair_group
-from cdr.pairing_cut import by_call_id
+from cdr.pairing_cut import by_call_id, mend_tags
 from tests.unit.sources.rows import DATA, Row
 
 CASES = {case["id"]: case for case in json.loads((DATA / "oracles/pairing.json").read_text("utf-8"))["sql_pairing"]}
@@ -147,6 +147,57 @@ def test_many_calls_whose_ids_begin_alike_are_told_apart_in_one_pass() -> None:
     found = by_call_id(whole + cut)
     assert {len(group) for group, _ in found} == {3}
     assert len(found) == 3_000
+
+
+class Counted(str):
+    """A text that counts how often it is compared."""
+
+    compared = 0
+
+    def startswith(self, *words: Any) -> bool:
+        Counted.compared += 1
+        return super().startswith(*words)
+
+    def __lt__(self, other: str) -> bool:
+        Counted.compared += 1
+        return super().__lt__(other)
+
+
+@pytest.mark.parametrize(
+    ("tags", "flags"), [(("", ""), ("maybe_cut",)), (("F" * 64, "t{}"), ("maybe_cut", "maybe_cut_tag"))]
+)
+def test_cut_values_that_begin_many_are_told_apart_with_few_comparisons(
+    tags: tuple[str, str], flags: tuple[str, ...]
+) -> None:
+    """Some tens for each of n calls, and not n."""
+    count = 1_000
+    [one, _] = events_of(long_call("x" * 64))
+    whole, cut = [], []
+    for n in range(count):
+        names = {"from_tag": Counted("F" * 64 + f"{n:05}"), "to_tag": Counted(f"t{n}")}
+        whole.append(one._replace(ref=n, call_id=Counted("x" * 64 + f"{n:05}"), flags=(), **names))
+        told = {"from_tag": Counted(tags[0]), "to_tag": Counted(tags[1].format(n))}
+        cut.append(one._replace(ref=count + n, call_id=Counted("x" * 64), flags=flags, **told))
+    Counted.compared = 0
+    found = by_call_id(whole + cut)
+    mend_tags([event._replace(call_id="c") for event in whole + cut])
+    assert Counted.compared < 150 * count
+    if tags[1]:  # the tag that was not cut tells which call it is
+        assert {(len(group), is_held) for group, is_held in found} == {(2, False)}
+    else:
+        assert [len(group) for group, is_held in found if is_held] == [count]
+
+
+def test_cut_tag_and_cut_call_id_are_of_the_call_that_has_all() -> None:
+    """Both calls have the caller's tag's beginning; one of them the callee's tag too."""
+    whole = events_of(long_call("x" * 64 + "1", (LONG_TAG + "1", "t1")), width=0)
+    whole += events_of(long_call("x" * 64 + "2", (LONG_TAG + "2", "t2"), 11), width=0)
+    cut = events_of(long_call("x" * 64, (LONG_TAG[:64], "t2"), 21))
+    for order in (whole + cut, cut + whole):
+        found = pair_group(order, now_us=order[0].at_us + LATER_US).calls
+        assert [(call.state, call.call_id[-1], call.from_tag[-1], len(call.events)) for call in found] == [
+            (CallState.CLOSED, "1", "1", 2), (CallState.CLOSED, "2", "2", 2),
+        ]  # fmt: skip
 
 
 def test_cut_call_id_that_could_be_of_two_calls_is_held() -> None:
