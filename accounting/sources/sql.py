@@ -19,6 +19,8 @@ from accounting.sources.values import DAY_US, OLD_US, SECOND_US, YEAR_2000_US, d
 
 SETUP_S_MAX = 86_400  # in transaction mode OpenSIPS writes the time of day into setuptime
 NUMBER_DIGITS_MAX = 18
+_NOT_BARE = re.compile(r"[@<:]")
+_AMID_USER = re.compile(r"[;?]")  # of a user part too (RFC 3261 section 25.1, user-unreserved)
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
 DEFAULTS: dict[str, tuple[str, ...]] = {
     "caller": ("src_user", "caller"),
@@ -287,7 +289,7 @@ def _event(said: Said, kind: EventKind, at_us: int, code: int | None) -> Account
     row, source = said.row, said.source
     setup = setup_of(source)
     source_ip = said.text("source_ip").strip("[]")
-    caller = said.text("caller")
+    caller = _party(said.text("caller"))
     for word, names in (("maybe_cut", ("callid", "acctsessionid")), ("maybe_cut_tag", ("from_tag", "to_tag"))):
         if any(said.columns.get(name, name) in said.full for name in names):
             flag(said.flags, word)
@@ -298,15 +300,20 @@ def _event(said: Said, kind: EventKind, at_us: int, code: int | None) -> Account
         to_tag=said.text("to_tag"),
         sip_code=code,
         caller_uri=caller,
-        called_uri=said.text("called"),
-        translated_uri=said.text("translated"),
-        auth_user=said.text("auth_user"),
+        called_uri=_party(said.text("called")),
+        translated_uri=_party(said.text("translated")),
+        auth_user=_party(said.text("auth_user")),
         billing_party=said.text("billing_party"),
-        from_user=address_of(said.text("from_user") or caller),
+        from_user=_party(address_of(_party(said.text("from_user")) or caller)),
         source_ip=source_ip,
         source_is_own=isinstance(setup, Setup) and is_own(source_ip, setup),
         divert_reason=said.text("divert_reason"),
     )
+
+
+def _party(text: str) -> str:
+    """Return a URI as it is; a bare user with an @ behind it where it would else be cut at what a user may hold."""
+    return text if _NOT_BARE.search(text) or not _AMID_USER.search(text) else f"{text}@"
 
 
 def _plain(value: Any) -> str:

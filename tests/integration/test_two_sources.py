@@ -144,6 +144,15 @@ def test_row_of_radacct_is_the_session_of_its_packets(
     assert twice.differences() == ()
 
 
+def test_bare_user_of_a_column_is_the_user_of_the_uri(twice: Twice) -> None:
+    user = "o'brien;--%20x"
+    twice.journal(invite("c", 0, caller=f"sip:{user}@lab.example"), bye("c", 90))
+    twice.sql(row("c", 0, from_uri=user), row("c", 90, "BYE", from_uri=user), rank=2)
+    twice.process()
+    [pair] = json.loads(twice.tollbook("reconcile", "--date", "2026-11-24", "--json"))["pairs"]
+    assert (pair["both"], pair["differing"]["count"]) == (1, {})
+
+
 @pytest.mark.parametrize("sql_first", [True, False])
 def test_cut_call_id_is_never_a_second_charge(twice: Twice, sql_first: bool) -> None:
     twice.sell(DECK.format(step=1))
@@ -156,4 +165,24 @@ def test_cut_call_id_is_never_a_second_charge(twice: Twice, sql_first: bool) -> 
         twice.process()
     [cdr] = twice.cdrs()
     assert (cdr.billed_s, len(twice.charges())) == (90, 1)
+    assert twice.differences() == ()
+
+
+@pytest.mark.parametrize("sql_first", [True, False])
+@pytest.mark.parametrize("whole", ["c1", "L" * 100 + "-1@h"])
+def test_cut_tag_is_never_a_second_charge(twice: Twice, sql_first: bool, whole: str) -> None:
+    twice.sell(DECK.format(step=1))
+    tag = "T" * 70
+    full = ("to_tag",) if whole == "c1" else ("to_tag", "callid")
+    for is_sql in (sql_first, not sql_first):
+        if is_sql:
+            cut = {"to_tag": tag[:64]}
+            twice.sql(row(whole[:64], 0, **cut), row(whole[:64], 90, "BYE", **cut), full=full)
+        else:
+            twice.journal(invite(whole, 0, to_tag=tag), bye(whole, 90, to_tag=tag))
+        twice.process()
+    [cdr] = twice.cdrs()
+    assert (cdr.billed_s, tag.startswith(cdr.to_tag)) == (90, True)
+    kinds = [charge.kind for charge in twice.charges()]
+    assert kinds.count("charge") - kinds.count("reversal") == 1
     assert twice.differences() == ()

@@ -9,6 +9,7 @@ import pytest
 from accounting.event import AccountingEvent, EventKind, Source, Untranslatable
 from accounting.sources import translate
 from accounting.sources.localtime import instants
+from accounting.sources.uri import user_part
 from tests.unit.sources.rows import Row
 
 ACC = {
@@ -53,6 +54,19 @@ def event(row: dict[str, Any], table: str = "acc", **known: Any) -> AccountingEv
 )  # fmt: skip
 def test_method_and_code_tell_the_kind(method: str, code: str, kind: EventKind) -> None:
     assert event(ACC | TRANSACTION | {"method": method, "sip_code": code}).kind is kind
+
+
+@pytest.mark.parametrize("user", ["o'brien;--", "a?b", "+34911;ext=5", "alice"])
+def test_bare_user_is_taken_as_it_is(user: str) -> None:
+    columns = {"columns": ("auth_user=acc_user",)}
+    got = event(ACC | {"src_user": user, "dst_ouser": user, "dst_user": user, "acc_user": user}, **columns)
+    said = (got.caller_uri, got.called_uri, got.translated_uri, got.auth_user, got.from_user)
+    assert [user_part(one) for one in said] == [user] * 5
+
+
+@pytest.mark.parametrize("uri", ["sip:alice@h;x=y", "<sip:alice@h>;tag=1", "tel:alice;ext=5", "alice@h"])
+def test_uri_in_a_column_is_read_as_a_uri(uri: str) -> None:
+    assert user_part(event(ACC | {"src_user": uri}).caller_uri) == "alice"
 
 
 def test_row_in_cdr_mode_is_a_whole_call_by_its_milliseconds() -> None:
