@@ -31,6 +31,11 @@ MATTERS = (
     "currency", "cost_micros", "cost_currency", "exception",
 )  # fmt: skip
 """What a CDR says of parties, disposition and charges."""
+FIRST_WORD = (
+    "call_id", "from_tag", "to_tag", "source", "nas", "destination_ip", "started_at", "answered_at", "ended_at",
+    "closed_at", "setup_ms", "duration_ms", "sip_code", "stop_cause", "released_by",
+)  # fmt: skip
+"""What may depend on which source of a call came first: another's word on it alone makes no revision."""
 TRIFLE_MS = 2_500  # two reports of one call in whole seconds differ by up to this
 
 

@@ -23,7 +23,7 @@ from accounting.db.engine import open_database, upgrade_database
 from accounting.event import Source, pack_ref
 from accounting.journal import JournalWriter, fetch, load_sources, register_source, seq_counts
 from cdr.rerate import rerate
-from cdr.settle import MATTERS
+from cdr.settle import BOOKKEEPING, FIRST_WORD, MATTERS, CdrRow
 from cdr.store.tables import account, call_exception, cdr, charge, open_call, quarantine
 from tests.support.lab import FAILED, INVITE, PEER, PROXY, STOP, T0, Lab, bye, invite, shown
 from tests.support.radius import SECRET, request
@@ -317,7 +317,12 @@ def state(lab: Lab, *, exact: bool) -> dict[str, Any]:
 
 def _matter(row: dict[str, Any]) -> dict[str, Any]:
     cause = "told" if row["stop_cause"] in ("bye", "complete") else row["stop_cause"]
-    return {name: row[name] for name in ("call_key", *MATTERS)} | {"stop_cause": cause}
+    return {name: value for name, value in row.items() if name not in FIRST_WORD} | {"stop_cause": cause}
+
+
+def test_every_column_of_a_cdr_is_said_to_matter_or_not() -> None:
+    told = ({"id", "call_hash", "call_key", "price_decimals", "cost_decimals"}, MATTERS, FIRST_WORD, BOOKKEEPING)
+    assert sorted(name for names in told for name in names) == sorted(CdrRow._fields)
 
 
 def in_one_run(template: Path, lab: Lab, steps: Sequence[Step]) -> dict[str, Any]:
