@@ -3,6 +3,7 @@
 Packets of four clients go through the real pipeline on SQLite; `verify` must find nothing after any step.
 """
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -18,6 +19,7 @@ from hypothesis import strategies as st
 from sqlalchemy import func, select
 
 from accounting.base import log
+from accounting.base.clock import from_us
 from accounting.base.errors import TollbookError
 from accounting.db.engine import open_database, upgrade_database
 from accounting.event import Source, pack_ref
@@ -36,7 +38,11 @@ SECOND_US = 1_000_000
 SECOND_PROXY = PROXY._replace(name="proxy-2", rank=2, role="egress", own_addresses=())
 RELAY = Source(id=0, name="relay", dialects=("mediaproxy",), dictionary="opensips", rank=3)
 GATEWAY = Source(id=0, name="gateway", dialects=("generic",))
-SOURCES = {"proxy": PROXY, "second": SECOND_PROXY, "relay": RELAY, "gateway": GATEWAY}
+ACC = Source(id=0, name="acc", kind="sql", dialects=("opensips",), rank=2, columns=("caller=src", "called=dst"))
+RADACCT = Source(id=0, name="radacct", kind="sql", dialects=("generic",), rank=2)
+SOURCES = {
+    "proxy": PROXY, "second": SECOND_PROXY, "relay": RELAY, "gateway": GATEWAY, "acc": ACC, "radacct": RADACCT,
+}  # fmt: skip
 
 GATE = "sip:+4930111@gw.beta.example"
 DECKS = tuple(
@@ -97,8 +103,46 @@ def reboot(at: int, status: int) -> bytes:
     return request(SECRET, (40, status), (44, "0"), (55, T0 + at), (32, "nas-1"))
 
 
+def acc_row(call_id: str, at: int, method: str, called: str, to_tag: str) -> bytes:
+    row = {
+        "method": method, "from_tag": "a", "to_tag": to_tag, "callid": call_id, "sip_code": "200", "time": local(at),
+        "src": "sip:alice@lab.example", "dst": called, "src_ip": "192.0.2.10",
+    }  # fmt: skip
+    return json.dumps({"table": "acc", "row": row}).encode()
+
+
+def radacct_row(session_id: str, called: str, began: int, lasted: int | None = None) -> bytes:
+    """Return a session's row: as its Start made it, or as its Stop changed it."""
+    row = {
+        "acctsessionid": session_id, "nasipaddress": "192.0.2.77", "username": "alice@lab.example",
+        "calledstationid": called, "acctstarttime": local(began),
+    }  # fmt: skip
+    if lasted is not None:
+        row |= {"acctstoptime": local(began + lasted), "acctsessiontime": str(lasted)}
+    return json.dumps({"table": "radacct", "row": row}).encode()
+
+
+def local(at: int) -> str:
+    return from_us((T0 + at) * SECOND_US).strftime("%Y-%m-%d %H:%M:%S")
+
+
 TIMES = st.sampled_from([0, 1, 5, 59, 61, 120, 130, 200, 300, 1_000, 4_000, DAY_S + 100])
 LASTED = st.sampled_from([0, 1, 30, 60, 61, 200, 3_000])
+
+
+@st.composite
+def rows_of(draw: st.DrawFn, call_id: str, called: str, at: int, lasted: int, to_tag: str = "") -> list[Report]:
+    """Return what tables say of a call, or of a session, which has no tags: often nothing."""
+    told: list[Report] = []
+    if to_tag and draw(st.integers(0, 3)) == 0:
+        late = draw(st.integers(0, 2))
+        told.append(Report("acc", at, acc_row(call_id, at + late, "INVITE", called, to_tag)))
+        told.append(Report("acc", at + lasted, acc_row(call_id, at + lasted + late, "BYE", called, to_tag)))
+    if draw(st.integers(0, 3)) == 0:
+        began = at + draw(st.sampled_from([0, 1, 3_600]))  # the last: its time zone is set wrong
+        told.append(Report("radacct", began, radacct_row(call_id, called, began)))
+        told.append(Report("radacct", began + lasted, radacct_row(call_id, called, began, lasted)))
+    return told
 
 
 @st.composite
@@ -143,6 +187,7 @@ def sip_calls(draw: st.DrawFn) -> list[Report]:
             at + lasted + 60,
             media(call_id, lasted, draw(st.sampled_from(["timeout", "ICE session", ""])), to_tag=to_tag),
         )
+    told += draw(rows_of(call_id, called, at, lasted, to_tag))
     if draw(st.integers(0, 3)) == 0:
         tell("proxy", at + lasted + 10, bye(call_id, at + lasted + 10, code=481, to_tag=to_tag))
     return told
@@ -155,6 +200,7 @@ def sessions(draw: st.DrawFn) -> list[Report]:
     alive = draw(st.lists(st.sampled_from([10, 60, 500]), max_size=2))
     told += [Report("gateway", at + gone, session(3, "s1", at + gone, gone)) for gone in alive]
     told.append(Report("gateway", at + lasted, session(2, "s1", at + lasted, draw(st.sampled_from([None, lasted])))))
+    told += draw(rows_of("s1", "+4930222", at, lasted))
     restarts = draw(st.lists(TIMES, max_size=1))
     return told + [Report("gateway", when, reboot(when, draw(st.sampled_from([7, 8])))) for when in restarts]
 
@@ -279,7 +325,7 @@ def check(lab: Lab) -> None:
 def is_of_one_source(steps: Sequence[Step]) -> bool:
     """Return whether no call can have several sources: their trifles make no revision, so the first word stands."""
     told = {report.source for step in steps for report in step.reports}
-    return not told & {"second", "relay"} and all(step.action != "close" for step in steps)
+    return not told & {"second", "relay", "acc", "radacct"} and all(step.action != "close" for step in steps)
 
 
 def state(lab: Lab, *, exact: bool) -> dict[str, Any]:
