@@ -69,6 +69,7 @@ def _follow(settings: Settings, database: Database) -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # receivers read their clients again; here it takes a restart
     collectors = [Collector(database, each) for each in settings.collectors]
     threads = [threading.Thread(target=_run, args=(one, stop), name=one.name, daemon=True) for one in collectors]
     for thread in threads:

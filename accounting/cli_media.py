@@ -82,4 +82,5 @@ def _asked_to_stop() -> tuple[int, list[int]]:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # receivers read their clients again; here it takes a restart
     return wake, asked

@@ -8,16 +8,15 @@ from types import FrameType
 import typer
 
 from accounting.base.cli import ConfigOption
-from accounting.base.config import ClientSettings, Settings, load_settings
+from accounting.base.config import Settings, load_settings
 from accounting.base.log import configure, get_logger
 from accounting.base.watch import Watch, is_supervised
 from accounting.db.engine import Database
 from accounting.db.url import parse_url
 from accounting.processes import receive_children, supervise
-from accounting.radius.clients import Client, ClientTable, network_of
-from accounting.radius.source_version import source_version
 from accounting.radius.udp import Listener, UdpPort, listen
 from accounting.receiver import Receiver
+from accounting.reload import client_table, reload
 from accounting.spool import SourceList, open_spooled_journal
 
 DRAIN_S = 5.0
@@ -30,6 +29,8 @@ log = get_logger("receiver")
 @app.command()
 def receive(config: ConfigOption = None) -> None:
     """Receive accounting requests over UDP, store each in the journal and answer it, until SIGTERM or Ctrl-C.
+
+    SIGHUP reads [[clients]] and their dictionaries again.
 
     Example: tollbook receive --config /etc/tollbook/tollbook.toml
     """
@@ -47,19 +48,6 @@ def receive(config: ConfigOption = None) -> None:
                 listener.socket.close()
 
 
-def client_table(clients: Sequence[ClientSettings], sources: SourceList) -> ClientTable:
-    """Return who may send, each client's settings as one of the sources."""
-    return ClientTable(
-        Client(
-            client.name,
-            network_of(client.address),
-            client.secret.get_secret_value().encode(),
-            sources.add(source_version(client)),
-        )
-        for client in clients
-    )
-
-
 def _receive(settings: Settings, database: Database, listeners: Sequence[Listener]) -> None:
     limits = settings.receiver
     sources = SourceList()
@@ -74,7 +62,7 @@ def _receive(settings: Settings, database: Database, listeners: Sequence[Listene
         pending_max=limits.pending_max,
         reply_cache_s=limits.reply_cache_s,
     )
-    asked_to_stop = _stop_on_signals(receiver)
+    asked_to_stop, asked_to_reload = _on_signals(receiver)
     _greet(settings, listeners)
     watch = Watch()
     watch.ready()
@@ -83,6 +71,10 @@ def _receive(settings: Settings, database: Database, listeners: Sequence[Listene
         while not asked_to_stop:
             receiver.step()
             watch.beat(receiver.trouble)
+            if asked_to_reload:
+                asked_to_reload.clear()
+                if (clients_now := reload(settings, sources)) is not None:
+                    receiver.replace_clients(clients_now)
         watch.stopping()
         log.info("stopping", requests_left=receiver.pending)
         left = receiver.drain(DRAIN_S)
@@ -94,12 +86,14 @@ def _receive(settings: Settings, database: Database, listeners: Sequence[Listene
         log.info("stopped")
 
 
-def _stop_on_signals(receiver: Receiver) -> list[int]:
-    """Return a list that gets the number of a signal that asks to stop; an interrupt after it ends the process at once.
+def _on_signals(receiver: Receiver) -> tuple[list[int], list[int]]:
+    """Return lists that get the numbers of signals that ask to stop, and to reload.
 
-    A second SIGTERM does not: a service manager may tell all processes, and the supervisor then tells its children.
+    An interrupt after one that asks to stop ends the process at once. A second SIGTERM does not: a service manager may
+    tell all processes, and the supervisor then tells its children.
     """
     asked: list[int] = []
+    reloads: list[int] = []
 
     def ask(number: int, _frame: FrameType | None) -> None:
         if asked and number == signal.SIGINT:
@@ -107,9 +101,14 @@ def _stop_on_signals(receiver: Receiver) -> list[int]:
         asked.append(number)
         receiver.wake()
 
+    def ask_reload(number: int, _frame: FrameType | None) -> None:
+        reloads.append(number)
+        receiver.wake()
+
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
-    return asked
+    signal.signal(signal.SIGHUP, ask_reload)
+    return asked, reloads
 
 
 def _greet(settings: Settings, listeners: Sequence[Listener]) -> None:

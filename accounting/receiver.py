@@ -61,6 +61,10 @@ class Receiver:
         """What keeps requests from being stored now, empty if nothing does."""
         return self._committer.trouble
 
+    def replace_clients(self, clients: ClientTable) -> None:
+        """Let these send from now on, and nobody else; what was accepted stays so."""
+        self._intake.replace_clients(clients)
+
     def wake(self) -> None:
         """Make a waiting step() return; safe in a signal handler and in other threads."""
         os.eventfd_write(self._wake, 1)

@@ -126,3 +126,4 @@ def _stop_on_signals(stop: threading.Event) -> None:
 
     signal.signal(signal.SIGTERM, ask)
     signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # receivers read their clients again; here it takes a restart

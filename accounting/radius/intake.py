@@ -63,6 +63,11 @@ class Intake:
         """How many verified requests wait for their commit."""
         return len(self._pending)
 
+    def replace_clients(self, clients: ClientTable) -> None:
+        """Verify by these from now on."""
+        self._clients = clients
+        self._hosts.clear()
+
     def begin(self) -> None:
         """Take the time of arrival for what is taken next: one for all that was read at once."""
         self._received_us = self._clock()

@@ -74,6 +74,16 @@ def test_receiver_is_restarted_in_peace(site: Site) -> None:
     site.check_calls()
 
 
+def test_clients_are_loaded_again_under_load(site: Site) -> None:
+    receiver = site.start_receiver()
+    site.load("--calls", CALLS, "--rate", RATE)
+    for _ in _pauses(seed=9, number=4, longest_s=0.4):
+        receiver.send_signal(signal.SIGHUP)
+    site.finish_load()
+    assert "clients loaded again" in site.said()
+    site.check_nothing_lost()
+
+
 def test_receiver_is_stopped_for_a_while(site: Site) -> None:
     receiver = site.start_receiver()
     site.load("--calls", CALLS, "--rate", RATE)

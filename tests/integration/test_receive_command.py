@@ -113,6 +113,35 @@ def test_an_interrupt_after_the_first_signal_does_not_wait_for_the_disk(sqlite_u
         assert process.wait(PATIENCE_S) == 1
 
 
+def test_a_hangup_lets_other_clients_in_and_a_bad_file_changes_nothing(sqlite_url: str, tmp_path: Path) -> None:
+    path = config(tmp_path, sqlite_url)
+    right = path.read_text()
+    other = request(b"another", (40, 1), (44, "call-2"))
+    with running(path) as (process, port), client_of(port) as client:
+        assert process.stderr
+        client.send(START)
+        assert is_answer(client.recv(4096), START, SECRET)
+
+        path.write_text(right.replace("127.0.0.0/8", "127.0.0.0/99"))
+        process.send_signal(signal.SIGHUP)
+        assert any("the settings have mistakes" in line for line in process.stderr)
+        client.send(request(SECRET, (40, 2), (44, "call-1")))
+        assert client.recv(4096)
+
+        path.write_text(right.replace(SECRET.decode(), "another").replace("[receiver]", "[receiver]\nbatch_max = 9"))
+        process.send_signal(signal.SIGHUP)
+        assert any("need a restart" in line and "receiver" in line for line in process.stderr)
+        assert any("clients loaded again" in line for line in process.stderr)
+        client.send(request(SECRET, (40, 3), (44, "call-1")))
+        client.send(other)
+        assert is_answer(client.recv(4096), other, b"another")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(PATIENCE_S) == 0
+    with open_database(sqlite_url) as database, database.journal_read() as conn:
+        assert [row.raw for row in read_after(conn, {}, 10)][-1] == other
+        assert len(read_after(conn, {}, 10)) == 3
+
+
 def fails(path: Path) -> str:
     """Return what a receiver says that cannot start."""
     process = command(path)
