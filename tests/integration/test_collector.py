@@ -248,7 +248,7 @@ def test_acc_cdrs_without_a_call_id_is_refused_with_the_line_that_adds_it(
     proxy = Proxy(mariadb_server.create())
     with proxy.engine.begin() as conn:
         create_tables(conn, "kamailio")
-    with pytest.raises(ForeignRefused, match=r'modparam\("acc", "cdr_extra", "callid=\$ci') as told:
+    with pytest.raises(ForeignRefused, match=r'modparam\("acc", "cdr_extra", "callid=\$dlg_var\(callid\)') as told:
         proxy.collector(journal_db, flavour="kamailio-cdrs").collect()
     assert "\n" not in str(told.value)
     proxy.engine.dispose()

@@ -116,9 +116,22 @@ def truths(log: Sequence[Message]) -> list[Truth]:
     for invite in log:
         if invite.sent and invite.first.startswith("INVITE ") and tag_of(invite.headers["to"]) == "":
             call = [m for m in log if m.headers["call-id"] == invite.headers["call-id"] and m.at_s >= invite.at_s]
+            again = [m.at_s for m in call if _is_next(m, invite)]
+            call = [m for m in call if not again or m.at_s < min(again)]
             if not any(t.call_id == invite.headers["call-id"] and t.started_s == invite.at_s for t in result):
                 result.append(_truth(invite, call))
     return result
+
+
+def _is_next(message: Message, invite: Message) -> bool:
+    """Return whether a message begins another call with the same Call-ID: as the first, by another transaction."""
+    return (
+        message.sent
+        and message.first.startswith("INVITE ")
+        and tag_of(message.headers["to"]) == ""
+        and message.cseq == invite.cseq
+        and message.headers["via"] != invite.headers["via"]
+    )
 
 
 def tag_of(header: str) -> str:
