@@ -83,6 +83,7 @@ class Receiver:
             self._submit()
         self._intake.drops.count()
         now = monotonic()
+        self._intake.is_stuck = bool(self._committer.trouble)
         if now >= self._tidy_at:
             self._tidy_at = now + TIDY_S
             self._intake.tidy(now)

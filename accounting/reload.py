@@ -26,6 +26,8 @@ def client_table(clients: Sequence[ClientSettings], sources: SourceList) -> Clie
             network_of(client.address),
             client.secret.get_secret_value().encode(),
             sources.add(source_version(client)),
+            client.secret_next.get_secret_value().encode() if client.secret_next else b"",
+            client.require_message_authenticator,
         )
         for client in clients
     )

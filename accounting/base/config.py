@@ -148,6 +148,9 @@ class ClientSettings(SourceSettings):
     address: Network
     secret: Annotated[SecretStr, Field(min_length=1)]
     secret_file: Path | None = None
+    secret_next: Annotated[SecretStr, Field(min_length=1)] | None = None  # accepted beside `secret`, for a rotation
+    secret_next_file: Path | None = None
+    require_message_authenticator: bool = False
     dialect: Annotated[
         tuple[Dialect, ...],
         BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),

@@ -18,7 +18,7 @@ from pydantic_settings import SettingsError as BadEnvironment
 SECRET_BYTES_MAX = 65536
 FAMILIES = frozenset({"", "opensips", "classic"})
 """Names of RADIUS dictionaries; anything else is a file."""
-PAIRS = {"database": "url", "clients": "secret", "collectors": "url"}
+PAIRS = (("database", "url"), ("clients", "secret"), ("clients", "secret_next"), ("collectors", "url"))
 """Each section's setting that may stand in a file of its own instead, named by <setting>_file."""
 
 SINGULAR = (
@@ -164,7 +164,7 @@ def resolve_url(url: str, base: Path) -> str:
 
 def secret_places(tree: Tree) -> Iterator[tuple[Key, Tree, str]]:
     """Give (key, table, setting) of each table whose setting may stand in a file of its own."""
-    for section, setting in PAIRS.items():
+    for section, setting in PAIRS:
         value = tree.get(section)
         if isinstance(value, dict):
             yield (section,), value, setting
@@ -206,12 +206,11 @@ def _read_secret(path: Path, where: str, mistakes: list[str]) -> str:
 
 def find_missing_files(tree: Tree, origins: Origins, mistakes: list[str]) -> None:
     """Tell each client's dictionary file that is not there."""
-    for key, table, _ in secret_places(tree):
+    for number, table in enumerate(tables_of(tree, "clients")):
         name = table.get("dictionary")
         if isinstance(name, str) and name not in FAMILIES and not Path(name).is_file():
-            mistakes.append(
-                f"{origins.of((*key, 'dictionary'))}: is not opensips or classic, and there is no file {name}"
-            )
+            where = origins.of(("clients", number, "dictionary"))
+            mistakes.append(f"{where}: is not opensips or classic, and there is no file {name}")
 
 
 def find_duplicates(tree: Tree, origins: Origins, mistakes: list[str]) -> None:

@@ -22,6 +22,8 @@ class Client(NamedTuple):
     network: Network
     secret: bytes
     source_id: int
+    secret_next: bytes = b""  # good too, while clients change from one to the other
+    must_authenticate: bool = False  # a Message-Authenticator is demanded, not only checked
 
 
 class ClientTable:

@@ -13,7 +13,7 @@ from accounting.radius import metrics
 from accounting.radius.cache import ReplyCache
 from accounting.radius.clients import Client, ClientTable, pack_host
 from accounting.radius.drops import DropLog
-from accounting.radius.packet import is_authentic, is_signed, packet_of, response_to
+from accounting.radius.packet import STATUS_SERVER, is_authentic, is_signed, packet_of, response_to
 
 REPLIES_MAX = 200_000
 """Replies kept for repeats: about 250 bytes each."""
@@ -57,6 +57,7 @@ class Intake:
         self._rows: list[NewRow] = []
         self._answers: list[Answer] = []
         self.drops = DropLog()
+        self.is_stuck = False  # nothing can be stored
 
     @property
     def pending(self) -> int:
@@ -82,10 +83,18 @@ class Intake:
         if isinstance(packet, str):
             self.drops.add(packet, client.name, address)
             return
-        if not is_signed(packet, client.secret):
-            self.drops.add("bad_authenticator", client.name, address)
+        if packet[0] == STATUS_SERVER:
+            self._tell_status(packet, client, way, address)
             return
-        if not is_authentic(packet, client.secret):
+        secret = client.secret_next
+        if not secret or not is_signed(packet, secret):
+            secret = client.secret
+            if not is_signed(packet, secret):
+                self.drops.add("bad_authenticator", client.name, address)
+                return
+            if client.secret_next:
+                metrics.OLD_SECRET.labels(client.name).inc()
+        if not is_authentic(packet, secret, required=client.must_authenticate):
             self.drops.add("bad_message_authenticator", client.name, address)
             return
         peer = host + address[1].to_bytes(2)
@@ -101,7 +110,17 @@ class Intake:
         else:
             self._pending.add(key)
             self._rows.append((self._received_us, client.source_id, peer, packet))
-            self._answers.append(Answer(way, address, key, response_to(packet, client.secret)))
+            self._answers.append(Answer(way, address, key, response_to(packet, secret)))
+
+    def _tell_status(self, packet: bytes, client: Client, way: Way, address: Any) -> None:
+        """Answer a Status-Server, but not while nothing can be stored: then the client is to go elsewhere."""
+        for secret in filter(None, (client.secret, client.secret_next)):
+            if is_authentic(packet, secret, required=True):
+                if not self.is_stuck:
+                    metrics.STATUS.inc()
+                    _send(way, response_to(packet, secret), address)
+                return
+        self.drops.add("bad_message_authenticator", client.name, address)
 
     def batch(self, at_most: int) -> tuple[list[NewRow], list[Answer]]:
         """Give the rows that wait, the oldest first, and their answers for `stored`."""

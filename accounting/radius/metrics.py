@@ -6,6 +6,10 @@ RECEIVED = Counter("tollbook_receiver_received_total", "Datagrams read")
 ACKNOWLEDGED = Counter("tollbook_receiver_acknowledged_total", "Accounting-Requests answered after their commit")
 DUPLICATES = Counter("tollbook_receiver_duplicates_total", "Repeats of a request that was answered or still waits")
 DROPPED = Counter("tollbook_receiver_dropped_total", "Datagrams not stored and not answered", ["reason", "client"])
+STATUS = Counter("tollbook_receiver_status_server_total", "Status-Server requests answered")
+OLD_SECRET = Counter(
+    "tollbook_receiver_old_secret_total", "Requests signed with secret while secret_next is set", ["client"]
+)
 UNSENT = Counter("tollbook_receiver_unsent_total", "Replies that the kernel did not take; a repeat gets them")
 BATCHES = Counter("tollbook_receiver_batches_total", "Commits to the journal")
 COMMIT_FAILURES = Counter("tollbook_receiver_commit_failures_total", "Commits that failed and were tried again")

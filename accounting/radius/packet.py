@@ -1,4 +1,4 @@
-"""Accounting-Requests as bytes: are they well formed, who signed them, what answers them (RFC 2865, 2866, 5080).
+"""Accounting-Requests as bytes: are they well formed, who signed them, what answers them (RFC 2865, 2866, 5080, 5997).
 
 Does not say what an attribute means, nor decode one; accounting.sources does. Pure.
 """
@@ -9,12 +9,14 @@ from typing import Any
 
 ACCOUNTING_REQUEST = 4
 ACCOUNTING_RESPONSE = 5
+STATUS_SERVER = 12
 HEADER_BYTES = 20
 PACKET_BYTES_MAX = 4096  # RFC 2865 section 3
 
 _PROXY_STATE = 33
 _MESSAGE_AUTHENTICATOR = 80
 _SIXTEEN_ZEROS = bytes(16)
+_ASKED = (ACCOUNTING_REQUEST, STATUS_SERVER)
 
 
 def packet_of(datagram: bytes) -> bytes | str:
@@ -40,29 +42,31 @@ def packet_of(datagram: bytes) -> bytes | str:
         at += step
     if at != length:
         return "malformed"
-    return packet if packet[0] == ACCOUNTING_REQUEST else "not_accounting"
+    return packet if packet[0] in _ASKED else "not_accounting"
 
 
 def is_signed(packet: bytes, secret: bytes) -> bool:
     """Return whether the Request Authenticator was made with this secret (RFC 2866 section 3)."""
     made = md5(packet[:4] + _SIXTEEN_ZEROS + packet[20:] + secret, usedforsecurity=False).digest()
-    return made == packet[4:20]
+    return hmac.compare_digest(made, packet[4:20])
 
 
-def is_authentic(packet: bytes, secret: bytes) -> bool:
+def is_authentic(packet: bytes, secret: bytes, *, required: bool = False) -> bool:
     """Return whether a Message-Authenticator, if there is one, is the only one and right (RFC 5080 section 2.2.2).
 
-    In an Accounting-Request it is computed with a Request Authenticator of zeros.
+    required: whether there is one, and it is right. In an Accounting-Request it is computed with a Request
+    Authenticator of zeros, in a Status-Server with the one that was sent (RFC 5997 section 3).
     """
     if _MESSAGE_AUTHENTICATOR not in packet:  # most packets hold no such octet at all: 0.04 us, no walk
-        return True
+        return not required
     places = [at for kind, at, _ in _attributes(packet) if kind == _MESSAGE_AUTHENTICATOR]
     if not places:
-        return True
+        return not required
     at = places[0]
     if len(places) > 1 or packet[at + 1] != 18:
         return False
-    blanked = packet[:4] + _SIXTEEN_ZEROS + packet[20 : at + 2] + _SIXTEEN_ZEROS + packet[at + 18 :]
+    authenticator = packet[4:20] if packet[0] == STATUS_SERVER else _SIXTEEN_ZEROS
+    blanked = packet[:4] + authenticator + packet[20 : at + 2] + _SIXTEEN_ZEROS + packet[at + 18 :]
     return hmac.compare_digest(hmac.new(secret, blanked, _plain_md5).digest(), packet[at + 2 : at + 18])
 
 

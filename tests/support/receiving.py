@@ -117,6 +117,12 @@ def receiving(
             listener.socket.close()
 
 
+def change_clients(rig: Rig, **settings: object) -> None:
+    """Let the only client, proxy-1, have other settings from now on."""
+    made = Client("proxy-1", network_of("127.0.0.0/8"), SECRET, rig.sources["proxy-1"])
+    rig.receiver.replace_clients(ClientTable([made._replace(**settings)]))
+
+
 def has_answer(client: socket.socket) -> bool:
     """Return whether something waits to be read."""
     return bool(select.select([client], [], [], 0)[0])

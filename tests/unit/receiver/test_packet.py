@@ -36,7 +36,7 @@ def test_octets_behind_the_length_are_padding() -> None:
         (sign(b"\x2c\x06abc", SECRET), "malformed"),  # beyond the packet's end
         (sign(body([(40, 1)]) + b"\x2c", SECRET), "malformed"),  # a type without a length
         (request(SECRET, (40, 1), code=1), "not_accounting"),
-        (request(SECRET, (40, 1), code=12), "not_accounting"),
+        (request(SECRET, (40, 1), code=3), "not_accounting"),
     ],
 )
 def test_what_is_no_accounting_request_is_told_by_its_reason(datagram: bytes, reason: str) -> None:
