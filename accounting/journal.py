@@ -26,6 +26,7 @@ from accounting.db.tables import writer as writer_table
 from accounting.event import SEQ_BITS, Source, pack_ref, unpack_ref
 
 FETCH_SEQS_MAX = 1000
+NEWEST_WRITERS = 50
 DAY_US = 86_400 * 1_000_000
 
 
@@ -312,6 +313,22 @@ def read_after(conn: Connection, offsets: Mapping[int, int], limit: int) -> list
         found = conn.execute(_READ_AFTER, {"writer": writer, "seq": offsets.get(writer, 0), "share": share})
         rows += _journal_rows(writer, found)
     return rows
+
+
+def read_last(conn: Connection, number: int) -> list[JournalRow]:
+    """Return the newest rows in the order of their arrival, looked for among the newest writers."""
+    rows: list[JournalRow] = []
+    query = text(f"{_COLUMNS} WHERE writer = :writer ORDER BY seq DESC LIMIT :share")
+    for writer in sorted(ends(conn), reverse=True)[:NEWEST_WRITERS]:
+        rows += _journal_rows(writer, conn.execute(query, {"writer": writer, "share": number}))
+    return sorted(rows, key=lambda row: (row.received_us, row.ref))[-number:]
+
+
+def offsets_before(conn: Connection, at_us: int) -> dict[int, int]:
+    """Return offsets behind which all rows are that arrived then or later, and few others: a writer lasts a day."""
+    c = writer_table.c
+    old = set(conn.execute(select(c.id).where(c.started_us < at_us - 2 * DAY_US)).scalars())
+    return {writer: seq for writer, seq in ends(conn).items() if writer in old}
 
 
 def fetch(conn: Connection, refs: Sequence[int]) -> list[JournalRow]:
