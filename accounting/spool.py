@@ -168,6 +168,7 @@ class Mover(Thread):
         self._failures = 0
         self._said_at = 0.0
         self._looked_at = 0.0
+        self._depth = Depth(0, 0, 0, None)
 
     def begin(self) -> None:
         """The database is away."""
@@ -190,7 +191,7 @@ class Mover(Thread):
                     self._move_all()
                 self._failures = 0
                 self._wanted.wait(LOOK_S)
-            except (DBAPIError, TollbookError) as error:
+            except Exception as error:  # noqa: BLE001 - a thread that ends here would let the spool wait for ever
                 self._alarm(_words(error))
                 self._ending.wait(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
                 self._failures += 1
@@ -264,4 +265,7 @@ def _may_come(error: BaseException | None) -> bool:
 
 
 def _words(error: Exception) -> str:
-    return driver_words(error) if isinstance(error, DBAPIError) else " ".join(str(error).split())
+    if isinstance(error, DBAPIError):
+        return driver_words(error)
+    words = " ".join(str(error).split())
+    return words if isinstance(error, TollbookError) else f"{type(error).__name__}: {words}"

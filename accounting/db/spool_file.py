@@ -180,7 +180,7 @@ class Spool:
     def close(self) -> None:
         """Close the file, and remove it if nothing is in it."""
         is_empty = False
-        with suppress(sqlite3.Error):
+        with suppress(SpoolUnavailable):
             depth = self.depth()
             is_empty = not depth.rows and not depth.doubtful
         for connection in (self._in, self._out):
