@@ -166,7 +166,7 @@ class Mover(Thread):
         self._wanted = Event()
         self.is_back = Event()
         self._failures = 0
-        self._said_at = 0.0
+        self._said_at = -ALARM_EVERY_S
         self._looked_at = 0.0
         self._depth = Depth(0, 0, 0, None)
 
