@@ -135,25 +135,22 @@ def test_disk_is_full(sqlite_url: str, tmp_path: Path) -> None:
         site.check_calls()
 
 
-def test_clock_jumps(site: Site, tmp_path: Path) -> None:
-    """A day ahead and then half a day behind, while requests arrive; the calls' own times say when they were."""
+def test_clock_jumps(site: Site) -> None:
+    """From a start to the next: a day ahead, then a day and a half back; the calls' own times say when they were."""
     program("faketime", "faketime")
     [library] = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-    clock = tmp_path / "clock"
-    clock.write_text("+0")
-    site.start_receiver(
-        {
-            "LD_PRELOAD": str(library),
-            "FAKETIME_TIMESTAMP_FILE": str(clock),
-            "FAKETIME_NO_CACHE": "1",
-            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-        }
-    )
     site.load("--calls", "6000", "--rate", RATE)
-    for jump, _ in zip(("+86400", "-43200", "+0"), _pauses(seed=5, number=3, longest_s=1.5), strict=True):
-        clock.write_text(jump)
+    for offset in ("+86400", "-43200", "+0"):
+        receiver = site.start_receiver(
+            {"LD_PRELOAD": str(library), "FAKETIME": offset, "FAKETIME_DONT_FAKE_MONOTONIC": "1"}
+        )
+        before = len(site.acknowledged())
+        wait_until(lambda before=before: len(site.acknowledged()) > before + 200, "requests are answered")
+        if offset != "+0":
+            receiver.terminate()
+            assert receiver.wait(30) == 0
     site.finish_load()
-    assert site.received_span_s() > 86400, "the clock did not jump"
+    assert site.received_span_s() > 129_000, "the clock did not jump"
     site.check_nothing_lost()
     site.check_calls()
 
@@ -190,17 +187,19 @@ def test_database_is_restored_from_an_older_backup(server: RestartableServer, tm
         server.kill()
         server.back_up()
         server.start()
-        site.load("--calls", "1000")
-        site.finish_load()
+        for _ in range(2):  # the first may go by the spool, the second does not
+            site.load("--calls", "1000")
+            site.finish_load()
+            _wait_until_journalled(site, site.acknowledged().keys())
         site.run("process")
         server.kill()
         server.restore()
         server.start()
         site.load("--calls", "1000")
         site.finish_load()
-        before, lost, after = (site.acknowledged_of(load) for load in range(3))
+        before, lost, lost_too, after = (site.acknowledged_of(load) for load in range(4))
         _wait_until_journalled(site, before | after)
-        assert not lost & site.journalled().keys()
+        assert not (lost | lost_too) & site.journalled().keys()
         site.check_charges()
         differences = site.run("verify", status=1)
         assert "some are missing" in differences

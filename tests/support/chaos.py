@@ -102,8 +102,9 @@ class Site:
 
     def acknowledged_of(self, load: int) -> set[Report]:
         """Return what was answered to the so-many-th load."""
-        lines = [line.split() for line in self._loads[load][1].read_text().splitlines()]
-        return {(call_id, int(kind)) for call_id, kind in lines}
+        path = self._loads[load][1]
+        lines = path.read_text().rpartition("\n")[0].splitlines() if path.exists() else []
+        return {(call_id, int(kind)) for call_id, kind in map(str.split, lines)}
 
     def journalled(self) -> Counter[Report]:
         """Return what the journal holds."""
@@ -115,7 +116,7 @@ class Site:
         with open_database(self.url) as database, database.journal_read() as conn:
             at = journal.c.received_us
             [span_us] = conn.execute(select(func.max(at) - func.min(at))).one()
-        return float(span_us) / 1e6
+        return float(span_us or 0) / 1e6
 
     def check_nothing_lost(self) -> None:
         """Acknowledged minus journalled must be empty."""
