@@ -324,13 +324,6 @@ def read_last(conn: Connection, number: int) -> list[JournalRow]:
     return sorted(rows, key=lambda row: (row.received_us, row.ref))[-number:]
 
 
-def offsets_before(conn: Connection, at_us: int) -> dict[int, int]:
-    """Return offsets behind which all rows are that arrived then or later, and few others: a writer lasts a day."""
-    c = writer_table.c
-    old = set(conn.execute(select(c.id).where(c.started_us < at_us - 2 * DAY_US)).scalars())
-    return {writer: seq for writer, seq in ends(conn).items() if writer in old}
-
-
 def fetch(conn: Connection, refs: Sequence[int]) -> list[JournalRow]:
     """Return the rows at these positions, in no particular order; those that are not there are left out."""
     by_writer: dict[int, set[int]] = {}

@@ -20,7 +20,12 @@ log = get_logger("receiver")
 
 def client_table(clients: Sequence[ClientSettings], sources: SourceList) -> ClientTable:
     """Return who may send, each client's settings as one of the sources."""
-    return ClientTable(
+    return ClientTable(clients_of(clients, sources))
+
+
+def clients_of(clients: Sequence[ClientSettings], sources: SourceList) -> list[Client]:
+    """Return the clients of the settings in their order, each client's settings as one of the sources."""
+    return [
         Client(
             client.name,
             network_of(client.address),
@@ -30,7 +35,7 @@ def client_table(clients: Sequence[ClientSettings], sources: SourceList) -> Clie
             client.require_message_authenticator,
         )
         for client in clients
-    )
+    ]
 
 
 def reload(settings: Settings, sources: SourceList) -> ClientTable | None:

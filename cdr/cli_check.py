@@ -13,7 +13,7 @@ from accounting.db.engine import Database, open_database
 from accounting.journal import load_sources
 
 if TYPE_CHECKING:
-    from cdr.journal_window import Window  # what translates is slow to load: imported where it is used
+    from accounting.journal_window import Window  # what translates is slow to load: imported where it is used
     from cdr.source_findings import Finding
     from cdr.source_tally import Seen
 
@@ -45,7 +45,7 @@ def sources(
 
     Example: tollbook check sources --since 2026-11-24T07:00:00Z
     """
-    from cdr.journal_window import window_since
+    from accounting.journal_window import window_since
 
     now_us = clock.now_us()
     since_us = clock.to_us(clock.parse_instant(since)) if since else now_us - DAY_US
@@ -79,9 +79,9 @@ def _check(database: Database, settings: Settings, window: "Window", now_us: int
 
 
 def _seen(database: Database, window: "Window") -> "Iterator[Seen]":
+    from accounting.journal_window import rows_of
     from accounting.sources import translate
     from cdr.evidence import EvidenceReader
-    from cdr.journal_window import rows_of
     from cdr.source_tally import Seen
 
     reader = EvidenceReader(database)

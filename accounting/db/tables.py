@@ -23,7 +23,7 @@ writer = Table(
     "writer",
     journal_metadata,
     Column("id", BigId, primary_key=True, autoincrement=True),
-    Column("kind", Name(16), nullable=False),  # receiver | collector | media | spool | operator
+    Column("kind", Name(16), nullable=False),  # receiver | collector | media | spool | operator | replay
     Column("name", Name(255), nullable=False),  # which one: an address it listens on, a collector's name
     Column("host", Name(255), nullable=False),
     Column("pid", Integer, nullable=False),

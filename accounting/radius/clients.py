@@ -25,6 +25,11 @@ class Client(NamedTuple):
     secret_next: bytes = b""  # good too, while clients change from one to the other
     must_authenticate: bool = False  # a Message-Authenticator is demanded, not only checked
 
+    @property
+    def secrets(self) -> tuple[bytes, ...]:
+        """The secret, or both."""
+        return (self.secret_next, self.secret) if self.secret_next else (self.secret,)
+
 
 class ClientTable:
     """Clients by network. Two clients of one network are refused."""

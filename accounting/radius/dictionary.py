@@ -37,6 +37,7 @@ class Entry(NamedTuple):
     name: str
     type: str
     values: Mapping[str, int]
+    is_encrypted: bool
 
 
 class DecodeTable(NamedTuple):
@@ -107,14 +108,22 @@ def _family_text(family: str) -> str:
 
 
 def _lines_of(path: Path) -> Iterator[_Line]:
+    size = 0
     try:
         reader = DictFile(str(path.absolute()))
         for text in reader:
+            size += len(text)
+            if size > DICTIONARY_CHARS_MAX:  # files that include each other twice grow without an end in sight
+                raise DictionaryError(_too_large(str(path)))
             yield _Line(reader.File(), reader.Line(), text)
     except OSError as error:
         raise DictionaryError(f"dictionary {path}: cannot read {error.filename}: {error.strerror}") from error
     except (ParseError, ValueError) as error:
         raise DictionaryError(f"dictionary {path}: {error}") from error
+
+
+def _too_large(name: str) -> str:
+    return f"dictionary {name} is larger than {DICTIONARY_CHARS_MAX} characters"
 
 
 def _lines_in(text: str, name: str) -> list[_Line]:
@@ -127,7 +136,7 @@ def _lines_in(text: str, name: str) -> list[_Line]:
 
 def _load(lines: Sequence[_Line], name: str) -> Dictionary:
     if sum(len(line.text) for line in lines) > DICTIONARY_CHARS_MAX:
-        raise DictionaryError(f"dictionary {name} is larger than {DICTIONARY_CHARS_MAX} characters")
+        raise DictionaryError(_too_large(name))
     _refuse_double_meanings(lines)
     try:
         return Dictionary(StringIO("".join(f"{line.text.rstrip()}\n" for line in lines)))
@@ -178,7 +187,9 @@ def _table(dictionary: Dictionary) -> DecodeTable:
     numbers: dict[str, Number] = {}
     for name, attribute in dictionary.attributes.items():
         key = dictionary.attrindex.GetForward(name)
-        entry = Entry(name, attribute.type, _named_values(attribute.type, attribute.values.forward))
+        entry = Entry(
+            name, attribute.type, _named_values(attribute.type, attribute.values.forward), bool(attribute.encrypt)
+        )
         if attribute.is_sub_attribute:
             continue
         if isinstance(key, tuple):

@@ -4,6 +4,7 @@ Does not say what an attribute means, nor decode one; accounting.sources does. P
 """
 
 import hmac
+from collections.abc import Iterable
 from hashlib import md5
 from typing import Any
 
@@ -68,6 +69,22 @@ def is_authentic(packet: bytes, secret: bytes, *, required: bool = False) -> boo
     authenticator = packet[4:20] if packet[0] == STATUS_SERVER else _SIXTEEN_ZEROS
     blanked = packet[:4] + authenticator + packet[20 : at + 2] + _SIXTEEN_ZEROS + packet[at + 18 :]
     return hmac.compare_digest(hmac.new(secret, blanked, _plain_md5).digest(), packet[at + 2 : at + 18])
+
+
+def verified(datagram: bytes, secrets: Iterable[bytes], *, required: bool = False) -> bytes | str:
+    """Return the Accounting-Request of a datagram that was made with one of the secrets, or why a receiver drops it.
+
+    required: it must have a Message-Authenticator. The receiver itself takes the same steps one by one, for calls cost.
+    """
+    packet = packet_of(datagram)
+    if isinstance(packet, str):
+        return packet
+    if packet[0] != ACCOUNTING_REQUEST:
+        return "not_accounting"
+    secret = next((secret for secret in secrets if is_signed(packet, secret)), None)
+    if secret is None:
+        return "bad_authenticator"
+    return packet if is_authentic(packet, secret, required=required) else "bad_message_authenticator"
 
 
 def response_to(packet: bytes, secret: bytes) -> bytes:

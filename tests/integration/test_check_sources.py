@@ -10,8 +10,8 @@ import pytest
 from accounting.base.config import source_of
 from accounting.db.engine import Database
 from accounting.journal import JournalWriter, register_source
+from accounting.journal_window import rows_of, window_since
 from accounting.media_log import media_source
-from cdr.journal_window import rows_of, window_since
 from tests.support.lab import FAILED, PEER, T0, Lab, bye, invite
 
 SINCE = ("--since", "2026-11-24T00:00:00Z")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounting.radius.packet import is_authentic, is_signed, packet_of, response_to
+from accounting.radius.packet import is_authentic, is_signed, packet_of, response_to, verified
 from tests.support.radius import SECRET, body, is_answer, request, sign
 
 START = request(SECRET, (40, 1), (44, "call-1"))
@@ -120,3 +120,13 @@ def test_cut_or_garbled_attributes_are_malformed_or_whole(tail: bytes, junk: byt
     asked = sign(body([(40, 1)]) + tail + junk, SECRET)
     found = packet_of(asked)
     assert found in (asked, "malformed")
+
+
+def test_verified_says_what_the_receiver_would_count() -> None:
+    good = request(SECRET, (40, 1), (44, "c1"))
+    assert verified(good + b"padding", [b"next", SECRET]) == good
+    assert verified(good, [SECRET], required=True) == "bad_message_authenticator"
+    assert verified(good, [b"another"]) == "bad_authenticator"
+    assert verified(request(SECRET, (40, 1), (80, bytes(16))), [SECRET]) == "bad_message_authenticator"
+    assert verified(good[:29], [SECRET]) == "malformed"
+    assert verified(request(SECRET, code=12), [SECRET]) == "not_accounting"

@@ -31,14 +31,14 @@ def test_dictionary_is_that_of_the_dialect_that_fits() -> None:
 def test_vendor_attributes_have_their_vendors_names() -> None:
     assert described(vsa(9, 1, "leg=2"), vsa(9, 99, "x"), (26, b"\x01"), by=source()) == [
         ("Cisco-AVPair", "leg=2"),
-        ("Attr-26.9.99", "x"),
-        ("Attr-26", r"\x01"),
+        ("Attr-26.9.99", '0x78 "x"'),
+        ("Attr-26", "0x01"),
     ]
 
 
 def test_unknown_odd_and_octet_values_are_shown_as_they_are() -> None:
     assert described((250, b"\xff"), (40, b"\x01"), (25, b"\x01\x02"), by=source()) == [
-        ("Attr-250", r"\xff"),
+        ("Attr-250", "0xff"),
         ("Acct-Status-Type", r"\x01"),
         ("Class", "0x0102"),
     ]
@@ -51,7 +51,7 @@ def test_malformed_datagram_says_so() -> None:
 
 
 def test_broken_dictionary_leaves_numbers() -> None:
-    assert described((40, 1), by=source(dictionary="unheard-of")) == [("Attr-40", r"\x00\x00\x00\x01")]
+    assert described((40, 1), by=source(dictionary="unheard-of")) == [("Attr-40", "0x00000001")]
 
 
 @pytest.mark.parametrize("dictionary", ["", "opensips", "classic"])
@@ -64,3 +64,26 @@ def test_attributes_of_switches_and_gateways_have_names(dictionary: str) -> None
     assert described(vsa(22736, 114, 61), by=by) == [("Asterisk-Bill-Sec", "61")]
     assert described(vsa(27880, 13, 17), by=by) == [("Freeswitch-Hangupcause", "17 (User-Busy)")]
     assert described(vsa(4923, 30, "16"), by=by) == [("h323-disconnect-cause-4923", "16")]
+
+
+def test_what_may_be_a_secret_is_hidden() -> None:
+    digits = b"\x13\x37" * 8
+    shown = described(
+        (2, digits), (3, digits), (60, digits), (69, digits), (79, digits), (80, digits),
+        (26, b"\x00\x00\x017" + digits),
+        vsa(311, 16, digits), vsa(9, 1, "h323-password=1337"), (26, b"\x00\x00\x017"), by=source("kamailio"),
+    )  # fmt: skip
+    assert all(value.startswith("********") for _, value in shown), shown
+
+
+def test_what_a_dictionary_calls_encrypted_or_names_as_a_secret_is_hidden() -> None:
+    text = "ATTRIBUTE Key-Thing 240 string encrypt=1\nATTRIBUTE Digest-HA1 241 string\nATTRIBUTE Keyboard 242 string\n"
+    assert described((240, "abc"), (241, "abc"), (242, "abc"), by=source(dictionary=text)) == [
+        ("Key-Thing", "******** (3 octets, hidden)"),
+        ("Digest-HA1", "******** (3 octets, hidden)"),
+        ("Keyboard", "abc"),
+    ]
+
+
+def test_instants_are_told_as_such() -> None:
+    assert described((55, 1_795_504_063), by=source()) == [("Event-Timestamp", "1795504063 (2026-11-24T07:07:43.000Z)")]

@@ -179,3 +179,11 @@ def test_wrong_text_is_refused(text: str) -> None:
 def test_unknown_family_is_refused() -> None:
     with pytest.raises(DictionaryError, match="use opensips, classic or a file"):
         decode_table("openser", "")
+
+
+def test_files_that_include_others_twice_do_not_grow_without_end(tmp_path: Path) -> None:
+    for number in range(30):
+        (tmp_path / f"d{number}").write_text(f"$INCLUDE d{number + 1}\n" * 2)
+    (tmp_path / "d30").write_text("# nothing\n" * 5000)
+    with pytest.raises(DictionaryError, match="is larger than"):
+        read_dictionary_file(tmp_path / "d0")
