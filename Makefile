@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs bench bench-receiver clean debian-packages
+.PHONY: help demo test lint format docs bench bench-receiver fuzz clean debian-packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -40,6 +40,12 @@ bench: $(VENV)/.full ## run every benchmark of tests/benchmarks
 
 bench-receiver: $(VENV)/.full ## the receiver beside FreeRADIUS and two other peers, in one run
 	@$(BIN)/python -m tests.benchmarks.bench_receiver
+
+fuzz: $(VENV)/.full ## fuzz all that reads octets from outside, SECONDS=60 each, one target with TARGET=capture
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable ".[mysql,dev,fuzz]"
+	@for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz)); do \
+		echo "== $$target"; nice $(BIN)/python -m tests.fuzz $$target $(or $(SECONDS),60) || exit 1; \
+	done
 
 clean: ## remove .venv and all that tools have left behind
 	@rm -rf $(VENV) build dist *.egg-info demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis \

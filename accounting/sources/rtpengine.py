@@ -16,7 +16,7 @@ PEER_BYTES = 18  # of a line that came over the network; a file's rows tell thei
 _PADDING = b"\x00\r\n "  # what syslog daemons add or take away at the end
 _BEGIN = re.compile(rb"(?:^|[\s:\]])ci=")
 _TIME = re.compile(r"(\d{1,12})(?:\.(\d{1,6})\d*)?")
-_STREAM = re.compile(r"(ml\d+_midx\d+_rtp)_last_packet")
+_STREAM = re.compile(r"((ml\d+)_midx\d+_rtp)_last_packet")
 _LEG = re.compile(r"(ml\d+)_termination")
 
 Fields = Mapping[str, str]
@@ -38,14 +38,15 @@ def translate_rtpengine(row: Row, source: Source) -> AccountingEvent | Untransla
         return Untranslatable(row.ref, "bad_line", "no leg (ml0_...) in a line of rtpengine; was it cut short?")
     caller = next((leg for leg in legs if fields.get(f"{leg}_local_tag_type") == "FROM_TAG"), legs[0])
     is_cut = not row.raw.rstrip(_PADDING).endswith(b",")  # and perhaps the stream that lasted longest with it
-    ended_us = None if is_cut else _last_packet_us(fields, row.received_us)
+    packets = _last_packets(fields, row.received_us)
+    ended_us = None if is_cut else max(packets.values(), default=None)
     closed_us = max((us for leg in legs if (us := _time_us(fields, f"{leg}_end_time", row.received_us))), default=None)
     at_us = ended_us or closed_us
     return AccountingEvent(
         *stamp(row, source, EventKind.MEDIA, row.received_us if at_us is None else at_us),
         call_id=call_id,
         from_tag=fields.get(f"{caller}_local_tag", ""),
-        to_tag=_callee_tag(fields, legs, caller, row.received_us),
+        to_tag=_callee_tag(fields, legs, caller, packets),
         nas=peer_address(row.peer) if len(row.peer) == PEER_BYTES else "",
         timed=at_us is not None,
         media_info=", ".join(dict.fromkeys(fields[f"{leg}_termination"] for leg in legs)),
@@ -71,24 +72,24 @@ def _fields(raw: bytes) -> dict[str, str]:
     return fields
 
 
-def _callee_tag(fields: Fields, legs: Sequence[str], caller: str, received_us: int) -> str:
+def _callee_tag(fields: Fields, legs: Sequence[str], caller: str, packets: Mapping[str, int]) -> str:
     """Return the tag of the other leg; where a call was forked, of the one that had a packet last."""
     tags = {leg: fields.get(f"{leg}_local_tag", "") for leg in legs if leg != caller}
-    others = [(_last_packet_us(fields, received_us, f"{leg}_") or 0, leg) for leg, tag in tags.items() if tag]
+    others = [(packets.get(leg, 0), leg) for leg, tag in tags.items() if tag]
     return tags[max(others)[1]] if others else fields.get(f"{caller}_remote_tag", "")
 
 
-def _last_packet_us(fields: Fields, received_us: int, leg: str = "ml") -> int | None:
-    """Return when the last RTP packet of any stream came. A stream without packets tells its own beginning there."""
-    times = [
-        us
-        for key in fields
-        if (stream := _STREAM.fullmatch(key))
-        and key.startswith(leg)
-        and fields.get(f"{stream[1]}_relayed_packets", "0").strip("0")
-        and (us := _time_us(fields, key, received_us))
-    ]
-    return max(times, default=None)
+def _last_packets(fields: Fields, received_us: int) -> dict[str, int]:
+    """Return by leg when its last RTP packet came. A stream without packets tells its own beginning there."""
+    last: dict[str, int] = {}
+    for key in fields:
+        stream = _STREAM.fullmatch(key)
+        if stream is None or not fields.get(f"{stream[1]}_relayed_packets", "0").strip("0"):
+            continue
+        us = _time_us(fields, key, received_us)
+        if us is not None:
+            last[stream[2]] = max(us, last.get(stream[2], 0))
+    return last
 
 
 def _time_us(fields: Fields, key: str, received_us: int) -> int | None:

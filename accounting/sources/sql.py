@@ -18,7 +18,7 @@ from accounting.sources.uri import address_of
 from accounting.sources.values import DAY_US, OLD_US, SECOND_US, YEAR_2000_US, duration_ms, flag, is_own
 
 SETUP_S_MAX = 86_400  # in transaction mode OpenSIPS writes the time of day into setuptime
-NUMBER_DIGITS_MAX = 18
+_WHOLE = re.compile("[0-9]{1,18}")
 _NOT_BARE = re.compile(r"[@<:]")
 _AMID_USER = re.compile(r"[;?]")  # of a user part too (RFC 3261 section 25.1, user-unreserved)
 _ESCAPED = re.compile(rb"=([0-9A-F]{2})")
@@ -61,7 +61,7 @@ class Said(NamedTuple):
     def number(self, name: str) -> int | None:
         """Return a whole number, None if there is none."""
         text = self.text(name).strip()
-        return int(text) if text.isdigit() and len(text) <= NUMBER_DIGITS_MAX else None
+        return int(text) if _WHOLE.fullmatch(text) else None
 
 
 def translate_row(row: Row, source: Source) -> AccountingEvent | Untranslatable:
@@ -70,10 +70,11 @@ def translate_row(row: Row, source: Source) -> AccountingEvent | Untranslatable:
         read = json.loads(row.raw)
         table, values = read["table"], {name.lower(): value for name, value in read["row"].items()}
         full = frozenset(name.lower() for name in read.get("full", ()))
+        translate_table = _TABLES.get(table, _acc)
     except (ValueError, RecursionError, KeyError, AttributeError, TypeError) as error:
         return Untranslatable(row.ref, "bad_row", f"not a collector's row: {type(error).__name__}")
     said = Said(row, source, values, _columns(source.columns), full, read.get("fold"), [])
-    found = _TABLES.get(table, _acc)(said)
+    found = translate_table(said)
     if isinstance(found, Untranslatable):
         return found
     if not found.call_id:
@@ -94,10 +95,11 @@ def _acc(said: Said) -> AccountingEvent | Untranslatable:
     if isinstance(at_us, Untranslatable):
         return at_us
     method = said.text("method").strip().upper()
-    code_text = said.text("sip_code").strip()
-    code = int(code_text) if code_text.isdigit() and 100 <= int(code_text[:4]) <= 699 else None
-    if code is None and code_text.strip("0"):
-        flag(said.flags, "bad_integer")
+    code = said.number("sip_code")
+    if code is None or not 100 <= code <= 699:
+        code = None
+        if said.text("sip_code").strip().strip("0"):
+            flag(said.flags, "bad_integer")
     length_ms = _length_ms(said)
     kind = _kind(method, code, length_ms)
     if kind is EventKind.COMPLETE:
@@ -167,7 +169,7 @@ def _cdrs(said: Said) -> AccountingEvent | Untranslatable:
 def _thousandths(text: str) -> int | None:
     """Return seconds like 4.009 as ms, exactly."""
     whole, _, rest = text.strip().partition(".")
-    if not whole.isdigit() or (rest and not rest.isdigit()) or len(whole) > NUMBER_DIGITS_MAX:
+    if not _WHOLE.fullmatch(whole) or (rest and not (rest.isascii() and rest.isdigit())):
         return None
     return int(whole) * 1000 + int(rest.ljust(3, "0")[:3] or "0")
 
@@ -212,7 +214,7 @@ def _unescaped(value: Any) -> Any:
     """Return a text as it was before FreeRADIUS wrote it: what is not in its safe_characters, + among them, is =2B."""
     if not isinstance(value, str) or "=" not in value:
         return value
-    return text_of(_ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), value.encode()))
+    return text_of(_ESCAPED.sub(lambda found: bytes.fromhex(found[1].decode()), value.encode("utf-8", "surrogatepass")))
 
 
 def _stopped(

@@ -1,0 +1,1 @@
+"""Fuzzing of all that reads octets from outside; docs/decisions/fuzzing.md."""
