@@ -2,7 +2,6 @@
 
 import csv
 import os
-import re
 import signal
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from sqlalchemy import func, select
 
 from accounting.db.engine import open_database
 from accounting.db.tables import journal
+from accounting.radius.attributes import Malformed, attributes
 from tests.support import radload
 from tests.support.daemon import listens
 from tests.support.load import free_port
@@ -23,8 +23,6 @@ from tests.support.load import free_port
 LONG_AFTER = "2038-01-01T00:00:00Z"  # every grace time and age has passed
 DECK = "prefix,destination,rate\n" + "".join(f"{digit},Zone {digit},0.06\n" for digit in range(1, 10))
 PATIENCE_S = 60
-_STATUS = re.compile(rb"\x28\x06\x00\x00\x00(.)", re.DOTALL)
-_SESSION = re.compile(rb"\x2c\x2a(.{40})", re.DOTALL)
 
 Report = tuple[str, int]
 """Call-ID and Acct-Status-Type, as radload's --ack-log has them."""
@@ -164,10 +162,10 @@ class Site:
 
 def report_of(raw: bytes) -> Report:
     """Return what one of radload's requests says."""
-    status, session = _STATUS.search(raw, 20), _SESSION.search(raw, 20)
-    assert status
-    assert session
-    return session[1].decode(), status[1][0]
+    found = attributes(raw)
+    assert not isinstance(found, Malformed)
+    said = dict(found)
+    return said[44].decode(), said[40][3]
 
 
 def wait_until(true: Callable[[], bool], what: str, seconds: float = PATIENCE_S) -> None:
