@@ -168,10 +168,12 @@ class Mover(Thread):
         self._failures = 0
         self._said_at = -ALARM_EVERY_S
         self._looked_at = 0.0
+        self._may_be_left = True  # the folder may hold spools of processes that ended
         self._depth = Depth(0, 0, 0, None)
 
     def begin(self) -> None:
         """The database is away."""
+        self._may_be_left = True
         self.is_back.clear()
         self._wanted.set()
 
@@ -187,7 +189,7 @@ class Mover(Thread):
             self._wanted.clear()
             try:
                 depth = self._look()
-                if not self.is_back.is_set() or depth.rows or depth.doubtful:
+                if not self.is_back.is_set() or depth.rows or depth.doubtful or self._may_be_left:
                     self._move_all()
                 self._failures = 0
                 self._wanted.wait(LOOK_S)
@@ -199,21 +201,23 @@ class Mover(Thread):
     def _move_all(self) -> None:
         self._database.refuse_journal()
         self._move(self._spool)
-        if not self.is_back.is_set():
-            self.is_back.set()
+        self.is_back.set()
+        if self._may_be_left:
             for left in free_spools(self._folder, self._bytes_max):
                 try:
                     self._move(left)
                 finally:
                     left.close()
+            self._may_be_left = False
 
     def _move(self, spool: Spool) -> None:
         ids: dict[int, int] = {}
         moved = 0
-        for doubt, rows in spool.doubtful():
-            self._out.settle(doubt, self._numbered(spool, rows, ids))
-            spool.settle(doubt)
-            moved += len(rows)
+        while doubtful := spool.doubtful():
+            for doubt, rows in doubtful:
+                self._out.settle(doubt, self._numbered(spool, rows, ids))
+                spool.settle(doubt, len(rows))
+                moved += len(rows)
         for generation, name in spool.generations():
             while not self._ending.is_set():
                 waiting = spool.read_next(generation, CHUNK_ROWS)
@@ -228,7 +232,8 @@ class Mover(Thread):
         if moved:
             metrics.SPOOL_MOVED.inc(moved)
             spool.shrink()
-            log.warning("the spool was moved into the journal", file=str(spool.path), rows=moved)
+            if not self._ending.is_set():
+                log.warning("the spool was moved into the journal", file=str(spool.path), rows=moved)
 
     def _numbered(self, spool: Spool, rows: Sequence[NewRow], ids: dict[int, int]) -> list[NewRow]:
         if unknown := {row[1] for row in rows} - ids.keys():

@@ -8,7 +8,7 @@ import fcntl
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 from uuid import uuid4
@@ -52,11 +52,11 @@ class Waiting(NamedTuple):
 
 
 class Depth(NamedTuple):
-    """What a spool holds; oldest_us is None if nothing."""
+    """What a spool holds; oldest_us is None if nothing. Rows that a damaged file has lost are counted as if there."""
 
     rows: int
     doubtful: int
-    bytes: int
+    bytes: int  # of the file, in use
     oldest_us: int | None
 
 
@@ -68,11 +68,9 @@ class Spool:
         self.path = path
         self._lock = lock
         self._bytes_max = bytes_max
-        _set_aside_damaged(path)
+        _mend(path)
         self._in = _connect(path)
         self._out = _connect(path)
-        [page_bytes] = self._in.execute("PRAGMA page_size").fetchone()
-        self._page_bytes = int(page_bytes)
         self._generation, self._seq, self._day = 0, 0, 0
         self._sources: dict[str, int] = {settings: n for n, settings in self._in.execute("SELECT * FROM spool_source")}
 
@@ -102,7 +100,7 @@ class Spool:
         self, table: str, first: int, first_seq: int, rows: Sequence[NewRow], settings: Sequence[str], mark: str = ""
     ) -> None:
         with _told(self.path):
-            if self._bytes() > self._bytes_max:
+            if bytes_of(self._in) > self._bytes_max:
                 raise SpoolUnavailable(f"spool {self.path} holds its {self._bytes_max} bytes; [spool] bytes_max")
             self._in.execute("BEGIN IMMEDIATE")
             try:
@@ -127,10 +125,6 @@ class Spool:
             number = self._sources[settings] = cursor.lastrowid or 0
         return number
 
-    def _bytes(self) -> int:
-        [pages], [free] = (self._in.execute(f"PRAGMA {what}").fetchone() for what in ("page_count", "freelist_count"))
-        return int(pages - free) * self._page_bytes
-
     # ---- out
 
     def depth(self) -> Depth:
@@ -150,10 +144,10 @@ class Spool:
             found.append((Doubt(writer, mark, waiting.first_seq), waiting.rows))
         return found
 
-    def settle(self, doubt: Doubt) -> None:
-        """Forget rows in doubt: they are in the journal."""
-        self._run("DELETE FROM doubtful WHERE writer = ?", doubt.writer)
-        self._run("DELETE FROM mark WHERE writer = ?", doubt.writer)
+    def settle(self, doubt: Doubt, number: int) -> None:
+        """Forget so many rows in doubt: they are in the journal."""
+        self._run("DELETE FROM doubtful WHERE writer = ? AND seq < ?", doubt.writer, doubt.first_seq + number)
+        self._run("DELETE FROM mark WHERE writer NOT IN (SELECT writer FROM doubtful)")
 
     def generations(self) -> list[tuple[int, str]]:
         """Return number and name of the generations that hold rows, the oldest first."""
@@ -198,7 +192,7 @@ def take_spool(folder: Path, bytes_max: int) -> Spool:
         for slot in range(1, SLOTS_MAX):
             path = folder / f"{slot}{SUFFIX}"
             if (lock := _locked(path)) is not None:
-                return Spool(path, lock, bytes_max)
+                return _opened(path, lock, bytes_max)
     except OSError as error:
         raise TollbookError(f"spool {folder} cannot be used: {error.strerror}; see [spool] directory") from error
     except sqlite3.Error as error:
@@ -210,7 +204,22 @@ def free_spools(folder: Path, bytes_max: int) -> Iterator[Spool]:
     """Yield, open, the spools that ended processes have left; the caller closes each."""
     for path in sorted(folder.glob(f"*{SUFFIX}")):
         if (lock := _locked(path)) is not None:
-            yield Spool(path, lock, bytes_max)
+            try:
+                spool = _opened(path, lock, bytes_max)
+            except (OSError, sqlite3.Error) as error:
+                log.error(
+                    "a spool cannot be opened; it is tried again at the next start", file=str(path), cause=str(error)
+                )
+                continue
+            yield spool
+
+
+def _opened(path: Path, lock: IO[bytes], bytes_max: int) -> Spool:
+    try:
+        return Spool(path, lock, bytes_max)
+    except BaseException:
+        lock.close()
+        raise
 
 
 def look_into(folder: Path) -> Iterator[tuple[Path, Depth | str]]:
@@ -230,15 +239,26 @@ def look_into(folder: Path) -> Iterator[tuple[Path, Depth | str]]:
 
 
 def depth_of(connection: sqlite3.Connection) -> Depth:
-    """Return what an open spool holds."""
-    rows, oldest = connection.execute("SELECT count(*), min(received_us) FROM waiting").fetchone()
-    doubtful, first = connection.execute("SELECT count(*), min(received_us) FROM doubtful").fetchone()
-    size = sum(len_ or 0 for (len_,) in connection.execute(_SIZES))
-    times = [at for at in (oldest, first) if at is not None]
-    return Depth(rows, doubtful, size, min(times, default=None))
+    """Return what an open spool holds. Costs the same for ten rows and for ten million."""
+    spans = [span for span in connection.execute(_SPANS) if span[0] is not None]
+    rows = sum(last - first + 1 for first, last, _ in spans)
+    doubtful, first_us = connection.execute("SELECT count(*), min(received_us) FROM doubtful").fetchone()
+    times = [oldest_us for _, _, oldest_us in spans] + ([first_us] if doubtful else [])
+    return Depth(rows, doubtful, bytes_of(connection) if times else 0, min(times, default=None))
 
 
-_SIZES = "SELECT sum(length(raw)) FROM waiting UNION ALL SELECT sum(length(raw)) FROM doubtful"
+def bytes_of(connection: sqlite3.Connection) -> int:
+    """Return how many octets of an open spool's file are in use."""
+    pages, free, size = (
+        connection.execute(f"PRAGMA {what}").fetchone()[0] for what in ("page_count", "freelist_count", "page_size")
+    )
+    return int((pages - free) * size)
+
+
+_SPANS = """
+SELECT (SELECT min(seq) FROM waiting WHERE generation = id), (SELECT max(seq) FROM waiting WHERE generation = id),
+    (SELECT received_us FROM waiting WHERE generation = id ORDER BY seq LIMIT 1) FROM generation
+"""
 
 
 def _waiting(found: Sequence[Any]) -> Waiting:
@@ -276,54 +296,87 @@ def _told(path: Path) -> Iterator[None]:
 
 # ---- a file that is not whole
 
+WAL_HEAD, FRAME_HEAD = 32, 24  # octets; https://sqlite.org/fileformat2.html section 4
 
-def _set_aside_damaged(path: Path) -> None:
-    """See that a file left by an earlier process is whole; else take over what can be read, and keep it by its side."""
-    wal = path.with_name(path.name + "-wal")
-    was_cut_off = wal.exists() and wal.stat().st_size > 0
-    if not path.exists():
-        return
-    try:
-        connection = sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)
-        try:
-            [verdict] = connection.execute("PRAGMA quick_check(1)").fetchone()
-            if verdict == "ok":
-                if was_cut_off:
-                    connection.executescript(_TABLES)
-                    log.warning(
-                        "the spool was not closed; whole commits are kept",
-                        file=str(path),
-                        rows=sum(depth_of(connection)[:2]),
-                    )
-                return
-        finally:
-            connection.close()
-    except sqlite3.DatabaseError as error:
-        verdict = str(error)
+
+def _mend(path: Path) -> None:
+    """See that a file left by an earlier process is whole; else take over what can be read, and keep it by its side.
+
+    May be cut off anywhere and begun again: the new file is whole before the old one is moved.
+    """
+    mended = path.with_name(f"{path.name}.mended")
     aside = path.with_name(f"{path.name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}")
-    for suffix in ("-wal", "-shm", ""):  # the file itself last: until then this is begun again
-        with suppress(FileNotFoundError):
-            path.with_name(path.name + suffix).rename(aside.with_name(aside.name + suffix))
-    kept = _salvage(aside, path)
-    log.error("the spool is damaged; its whole rows are kept", file=str(aside), rows=kept, verdict=verdict)
+    if path.exists():
+        verdict = _verdict(path, aside)
+        if verdict == "ok":
+            return
+        for suffix in _PARTS:
+            _beside(mended, suffix).unlink(missing_ok=True)
+        kept = _salvage(path, mended)
+        log.error("the spool is damaged; its whole rows are kept", file=str(aside), rows=kept, verdict=verdict)
+        path.rename(aside)
+    if mended.exists():
+        for suffix in _PARTS[1:]:
+            with suppress(FileNotFoundError):
+                _beside(path, suffix).rename(_beside(aside, suffix))
+        mended.rename(path)
+
+
+def _verdict(path: Path, aside: Path) -> str:
+    """Return "ok" or what is wrong with a file; say what an unclean end has cost."""
+    wal = _beside(path, "-wal")
+    left = wal.read_bytes() if wal.exists() else b""
+    try:
+        with closing(sqlite3.connect(path, timeout=BUSY_S, isolation_level=None)) as connection:
+            [verdict] = connection.execute("PRAGMA quick_check(1)").fetchone()
+            if verdict == "ok" and left:
+                connection.executescript(_TABLES)
+                _, taken, _ = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+                rows = sum(depth_of(connection)[:2])
+                log.warning("the spool was not closed; whole commits are kept", file=str(path), rows=rows)
+                if (lost := _commits_behind(left, max(taken, 0))) > 1:  # one alone was never answered
+                    _beside(aside, ".wal").write_bytes(left)
+                    log.error("the spool's last commits are damaged", file=f"{aside}.wal", commits_lost=lost)
+            return str(verdict)
+    except sqlite3.DatabaseError as error:
+        return str(error)
+
+
+def _commits_behind(wal: bytes, frames: int) -> int:
+    """Return how many commits stand in a write-ahead log behind the frames that SQLite takes for whole."""
+    salt = wal[16:24]
+    step = FRAME_HEAD + int.from_bytes(wal[8:12])
+    heads = (wal[at : at + FRAME_HEAD] for at in range(WAL_HEAD + frames * step, len(wal), step))
+    return sum(head[8:16] == salt and head[4:8] != bytes(4) for head in heads)
+
+
+_PARTS = ("", "-wal", "-shm")
+
+
+def _beside(path: Path, suffix: str) -> Path:
+    return path.with_name(path.name + suffix)
 
 
 def _salvage(damaged: Path, path: Path) -> int:
-    """Copy what can be read of a damaged file into a new one; return how many rows."""
-    kept = 0
-    new = _connect(path)
-    new.execute("BEGIN IMMEDIATE")
-    old = sqlite3.connect(damaged, timeout=BUSY_S, isolation_level=None)
-    try:
+    """Copy what can be read of a damaged file, from both ends, into a new one; return how many rows."""
+    with closing(_connect(path)) as new, closing(sqlite3.connect(damaged, isolation_level=None)) as old:
+        new.execute("BEGIN IMMEDIATE")
         for table, columns in (("spool_source", 2), ("generation", 2), ("mark", 2), ("doubtful", 6), ("waiting", 6)):
-            marks = ", ".join("?" * columns)
-            with suppress(sqlite3.Error):
-                for row in old.execute(f"SELECT * FROM {table}"):
-                    new.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)
-                    kept += columns == 6
+            insert = f"INSERT OR IGNORE INTO {table} VALUES ({', '.join('?' * columns)})"
+            for order in ("1, 2", "1 DESC, 2 DESC"):
+                for row in _readable(old, f"SELECT * FROM {table} ORDER BY {order}"):
+                    with suppress(sqlite3.IntegrityError):  # an id that is no number any more
+                        new.execute(insert, row)
         new.execute("INSERT OR IGNORE INTO generation SELECT DISTINCT generation, hex(randomblob(16)) FROM waiting")
+        new.execute("INSERT OR IGNORE INTO mark SELECT DISTINCT writer, 'lost' FROM doubtful")
         new.execute("COMMIT")
-    finally:
-        new.close()
-        old.close()
-    return kept
+        [kept] = new.execute("SELECT (SELECT count(*) FROM waiting) + (SELECT count(*) FROM doubtful)").fetchone()
+    return int(kept)
+
+
+def _readable(connection: sqlite3.Connection, query: str) -> Iterator[Any]:
+    """Yield rows until there is none that can be read."""
+    try:
+        yield from connection.execute(query)
+    except sqlite3.DatabaseError:
+        return

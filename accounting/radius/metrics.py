@@ -16,7 +16,7 @@ COMMIT_FAILURES = Counter("tollbook_receiver_commit_failures_total", "Commits th
 SPOOLED = Counter("tollbook_spool_stored_total", "Requests answered from the spool while the database was away")
 SPOOL_MOVED = Counter("tollbook_spool_moved_total", "Requests moved from the spool into the journal")
 SPOOL_ROWS = Gauge("tollbook_spool_rows", "Requests that wait in the spool", multiprocess_mode="livesum")
-SPOOL_BYTES = Gauge("tollbook_spool_bytes", "Octets of the requests in the spool", multiprocess_mode="livesum")
+SPOOL_BYTES = Gauge("tollbook_spool_bytes", "Octets in use in the spool's file", multiprocess_mode="livesum")
 SPOOL_OLDEST = Gauge(
     "tollbook_spool_oldest_timestamp_seconds",
     "When the oldest request in the spool came, Unix time; 0: it is empty",

@@ -16,6 +16,7 @@ from structlog.testing import capture_logs
 from typer.testing import CliRunner
 
 from accounting.base.errors import TollbookError
+from accounting.db import spool_file
 from accounting.db.append import NewRow
 from accounting.db.engine import Database
 from accounting.db.spool_file import Spool, SpoolUnavailable, free_spools, look_into, take_spool
@@ -243,12 +244,103 @@ def test_a_damaged_file_is_set_aside_and_its_whole_rows_are_kept(tmp_path: Path)
     [said] = logs
     assert said["event"] == "the spool is damaged; its whole rows are kept"
     assert 0 < said["rows"] < 2_000
-    assert spool.depth().rows == said["rows"]
     [(generation, _)] = spool.generations()
     kept = spool.read_next(generation, 10_000).rows
     assert [row[3] for row in kept] == [row[3] for row in rows(0, len(kept))]
     assert any(isinstance(found, str) and "damaged" in found for _, found in look_into(tmp_path))
     spool.close()
+
+
+def _damaged(folder: Path) -> Path:
+    """Leave a spool of 2000 rows, some in its middle overwritten."""
+    path = _left_open(folder, 2_000)
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    octets = bytearray(path.read_bytes())
+    octets[-50_000:-40_000] = b"\xff" * 10_000
+    path.write_bytes(octets)
+    return path
+
+
+def test_rows_behind_the_damage_are_kept_in_their_places(tmp_path: Path, database: Database) -> None:
+    _damaged(tmp_path / "spool")
+    with closing(take_spool(tmp_path / "spool", 64 * MIB)) as spool:
+        [(generation, name)] = spool.generations()
+        out = SpoolWriter(database)
+        while (waiting := spool.read_next(generation, 500)).rows:
+            out.append(name, waiting.first_seq, waiting.rows)
+            spool.forget(generation, waiting.first_seq + len(waiting.rows) - 1)
+    kept = raws(database)
+    assert (kept[0], kept[-1]) == (b"request 0", b"request 1999")
+    assert missing(database) == 2_000 - len(kept) > 0
+
+
+@pytest.mark.parametrize("step", range(5))
+def test_taking_over_a_damaged_file_may_be_cut_off_anywhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    """A full disk while the rows are copied, or a kill before one of the files is renamed."""
+    path = _damaged(tmp_path)
+    with monkeypatch.context() as patch:
+        left = [step]
+
+        def rename(self: Path, target: Path) -> Path:
+            left[0] -= 1
+            if left[0] == 0:
+                raise OSError("cut off")
+            return self.replace(target)
+
+        patch.setattr(Path, "rename", rename)
+        if step == 0:
+            patch.setattr("accounting.db.spool_file._TABLES", spool_file._TABLES + "PRAGMA max_page_count=12;")
+        with pytest.raises(TollbookError):
+            take_spool(tmp_path, 64 * MIB)
+    with closing(take_spool(tmp_path, 64 * MIB)) as spool:
+        [(generation, _)] = spool.generations()
+        assert len(spool.read_next(generation, 10_000).rows) > 900
+    assert len([found for _, found in look_into(tmp_path) if isinstance(found, str)]) == 1
+    assert path.exists()
+
+
+def test_commits_lost_to_a_damaged_log_are_told_and_the_log_is_kept(tmp_path: Path) -> None:
+    path = _left_open(tmp_path, 100)
+    wal = path.with_name(path.name + "-wal")
+    octets = bytearray(wal.read_bytes())
+    octets[-len(octets) // 4] ^= 1  # behind the tables
+    wal.write_bytes(octets)
+    with capture_logs() as logs, closing(take_spool(tmp_path, 64 * MIB)) as spool:
+        kept = spool.depth().rows
+    assert 0 < kept < 100
+    [said] = [line for line in logs if line["event"] == "the spool's last commits are damaged"]
+    assert said["commits_lost"] == (100 - kept) // 10
+    assert Path(said["file"]).read_bytes() == bytes(octets)
+
+
+def test_a_spool_that_another_process_left_is_moved_beside_its_own(
+    sources: SourceList, database: Database, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool"
+    spools = [take_spool(folder, MIB), take_spool(folder, MIB)]
+    for spool, first in zip(spools, (0, 5), strict=True):
+        spool.append(rows(first, 5), sources.settings)
+    for spool in spools:
+        spool.close()
+    with closing(SpooledJournal(database, "test", sources, folder, MIB)) as store:
+        store.open()
+        wait_until_stored(database, rows(0, 10))
+
+
+def test_depth_costs_the_same_however_much_waits(tmp_path: Path) -> None:
+    with closing(take_spool(tmp_path, 64 * MIB)) as spool:
+        steps = []
+        for n in range(0, 20_000, 10_000):
+            spool.append(rows(n, 10_000), ["{}"])
+            count = [0]
+            spool._out.set_progress_handler(lambda count=count: count.__setitem__(0, count[0] + 1), 1)
+            assert spool.depth().rows == n + 10_000
+            spool._out.set_progress_handler(None, 1)
+            steps.append(count[0])
+        assert steps[0] == steps[1] < 1_000
 
 
 def test_a_file_that_is_no_spool_is_set_aside(tmp_path: Path) -> None:
