@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 from accounting.base.config import Settings
 from accounting.base.errors import TollbookError
+from accounting.base.sockets import split_address
 from accounting.radius.capture import Datagram, datagrams
 from accounting.radius.capture_file import CaptureError, read_frames
 from accounting.radius.clients import Client, ClientTable
-from accounting.radius.udp import split_address
 from accounting.reload import clients_of
 from accounting.spool import SourceList
 

@@ -15,6 +15,7 @@ from accounting.base.cli import ConfigOption, give_up_output
 from accounting.base.clock import parse_instant, to_us
 from accounting.base.config import Settings, load_settings
 from accounting.base.errors import TollbookError
+from accounting.base.sockets import show_address
 from accounting.captures import Known, capture_ports, captured, known_clients, words_of
 from accounting.db.engine import Database, open_database
 from accounting.event import Source, pack_ref
@@ -23,7 +24,6 @@ from accounting.journal_window import Span, rows_of_writer, window_since
 from accounting.radius.capture import Datagram
 from accounting.radius.clients import Client, pack_peer
 from accounting.radius.dictionary import dictionary_text
-from accounting.radius.udp import show_address
 from accounting.trace import UNKNOWN, Told, Wanted, block, packets_of_hex, told_of_packet, told_of_row
 
 POLL_S = 0.5

@@ -12,12 +12,12 @@ from accounting.base.config import MediaSettings
 from accounting.base.errors import TollbookError
 from accounting.base.log import get_logger
 from accounting.base.metrics import Counter
+from accounting.base.sockets import split_address
 from accounting.db.append import KeptPosition, NewRow
 from accounting.db.engine import Database
 from accounting.event import Source
 from accounting.journal import JournalUnavailable, JournalWriter, load_positions, register_source
 from accounting.radius.clients import address_of, network_of, pack_peer
-from accounting.radius.udp import split_address
 from accounting.sources.rtpengine import is_cdr_line
 from accounting.tail import Tail, position_of
 

@@ -24,7 +24,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 
 from accounting.base.errors import TollbookError
 from accounting.base.metrics import SUPERVISOR_READY, SUPERVISOR_RESTARTS
-from accounting.radius.udp import show_address, split_address
+from accounting.base.sockets import show_address, split_address
 from accounting.supervisor import Health
 
 REQUESTS_MAX = 16

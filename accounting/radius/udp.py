@@ -3,13 +3,11 @@
 Knows nothing of what goes through them.
 """
 
-import errno
 import socket
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
-from accounting.base.errors import TollbookError
-from accounting.base.sockets import inherited
+from accounting.base.sockets import bind_all, name_of
 from accounting.radius import metrics
 from accounting.radius.intake import Intake
 from accounting.radius.packet import PACKET_BYTES_MAX
@@ -92,61 +90,14 @@ class Listener(NamedTuple):
 
 
 def listen(addresses: Sequence[str], buffer_bytes: int, processes: int = 1, place: int = 0) -> list[Listener]:
-    """Return a bound socket per address like 127.0.0.1:1813 or [::1]:1813; one that cannot be had is a TollbookError.
-
-    One that was bound for this process is taken as it is. `[::]` takes IPv4 too, unless an IPv4 address of the same
-    port is listed. With more than one of processes the address is shared: the kernel gives each socket the packets of
-    its part of the clients' ports; place says for which process this is, the first is 0.
-    """
-    places = [split_address(address) for address in addresses]
-    listeners: list[Listener] = []
-    try:
-        for address, (host, port) in zip(addresses, places, strict=True):
-            given = inherited("udp", address, place)
-            only_v6 = any(":" not in other and number == port for other, number in places)
-            bound = given or _bind(host, port, only_v6, is_shared=processes > 1, is_first=place == 0)
-            listeners.append(_listener(bound, host, buffer_bytes))
-    except BaseException:
-        for listener in listeners:
-            listener.socket.close()
-        raise
-    return listeners
+    """Return a bound socket per address, see bind_all; one that cannot be had is a TollbookError."""
+    return [_listener(one, buffer_bytes) for one in bind_all("udp", addresses, "[receiver] listen", processes, place)]
 
 
-def split_address(address: str) -> tuple[str, int]:
-    """Return host and port of an address like 127.0.0.1:1813 or [::1]:1813."""
-    host, _, port = address.rpartition(":")
-    return host.removeprefix("[").removesuffix("]"), int(port)
-
-
-def show_address(host: str, port: int) -> str:
-    """Return host and port as one writes them."""
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-def _bind(host: str, port: int, only_v6: bool, *, is_shared: bool, is_first: bool = False) -> socket.socket:
-    if is_shared and is_first:  # seen free without sharing: else a stranger's socket could take a part of the packets
-        with _bind(host, port, only_v6, is_shared=False) as free:
-            port = free.getsockname()[1]
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    bound = socket.socket(family, socket.SOCK_DGRAM)
-    try:
-        if family == socket.AF_INET6:
-            bound.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, int(only_v6))
-        if is_shared:
-            bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        bound.bind((host, port))
-    except OSError as error:
-        bound.close()
-        raise TollbookError(f"cannot listen on {show_address(host, port)}: {_words(error)}") from error
-    return bound
-
-
-def _listener(bound: socket.socket, host: str, buffer_bytes: int) -> Listener:
+def _listener(bound: socket.socket, buffer_bytes: int) -> Listener:
     given = _ask_buffer(bound, buffer_bytes)
-    bound.setblocking(False)
-    name = show_address(*bound.getsockname()[:2])
-    return Listener(AnyAddressSocket(bound) if host in _ANY else bound, name, given)
+    is_any = bound.getsockname()[0] in _ANY
+    return Listener(AnyAddressSocket(bound) if is_any else bound, name_of(bound), given)
 
 
 def _answering(level: int, kind: int, info: bytes) -> tuple[int, int, bytes]:
@@ -163,15 +114,3 @@ def _ask_buffer(bound: socket.socket, buffer_bytes: int) -> int:
     except OSError:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     return bound.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2  # the kernel tells the double, socket(7)
-
-
-def _words(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "the port is in use; stop what listens there, or change [receiver] listen"
-        case errno.EADDRNOTAVAIL:
-            return "this machine has no such address; change [receiver] listen"
-        case errno.EACCES:
-            return "not allowed; ports below 1024 need more rights"
-        case _:
-            return error.strerror or str(error)

@@ -9,11 +9,12 @@ from time import monotonic
 from prometheus_client import REGISTRY
 
 from accounting.base.clock import now_us
+from accounting.base.sockets import split_address
 from accounting.db.engine import Database
 from accounting.event import Source
 from accounting.journal import JournalRow, JournalWriter, read_after, register_source
 from accounting.radius.clients import Client, ClientTable, network_of
-from accounting.radius.udp import Listener, UdpPort, listen, split_address
+from accounting.radius.udp import Listener, UdpPort, listen
 from accounting.receiver import Receiver
 from tests.support.radius import SECRET
 
