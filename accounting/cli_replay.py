@@ -23,11 +23,12 @@ OUTCOMES = {
     "unknown_client": "refused: of no client in the settings",
     "bad_authenticator": "refused: made with another secret",
     "bad_message_authenticator": "refused: wrong Message-Authenticator",
+    "no_message_authenticator": "refused: no Message-Authenticator",
     "malformed": "refused: malformed",
     "oversized": "refused: more than 4096 octets",
     "not_accounting": "no Accounting-Request",
 }
-LOSSES = frozenset({"no_time", "bad_authenticator", "bad_message_authenticator"})
+LOSSES = frozenset({"no_time", "bad_authenticator", "bad_message_authenticator", "no_message_authenticator"})
 """Requests of known clients that may have been real and are not in the journal."""
 UNREAD = ("cut", "fragments", "tcp", "unknown_link")
 

@@ -5,8 +5,7 @@ from contextlib import ExitStack, contextmanager
 
 from accounting.base.config import Settings
 from accounting.base.log import get_logger
-from accounting.base.sockets import Handed
-from accounting.radius.udp import Listener, listen
+from accounting.ports import Sockets, open_sockets
 from accounting.status_page import metrics_folder, status_page
 from accounting.supervisor import Child, Supervisor, tollbook_command
 
@@ -19,16 +18,15 @@ def receive_children(settings: Settings) -> Iterator[list[Child]]:
     number = settings.receiver.processes
     with ExitStack() as opened:
         children: list[Child] = []
-        addresses: Sequence[str] = settings.receiver.listen
+        first: Sockets | None = None
         for place in range(number):
-            listeners = listen(addresses, settings.receiver.receive_buffer_bytes, number, place)
-            for listener in listeners:
-                opened.callback(listener.socket.close)
-            addresses = [listener.name for listener in listeners]  # port 0 has become one
+            sockets = opened.enter_context(open_sockets(settings.receiver, place, first))
+            first = first or sockets
             name = f"receive-{place + 1}" if number > 1 else "receive"
-            children.append(Child(name, command("receive", settings), _handed(settings, listeners), reloads=True))
-            if number > 1 and settings.database.url.startswith("sqlite"):
-                log.warning("several receivers on SQLite wait for each other: one alone is faster", processes=number)
+            handed = sockets.handed(settings.receiver)
+            children.append(Child(name, command("receive", settings), handed, reloads=True))
+        if number > 1 and settings.database.url.startswith("sqlite"):
+            log.warning("several receivers on SQLite wait for each other: one alone is faster", processes=number)
         yield children
 
 
@@ -46,8 +44,3 @@ def supervise(children: Sequence[Child], settings: Settings) -> int:
         with status_page(settings.metrics.listen, folder, supervisor.health) as page:
             log.info("serving metrics and health", address=page)
             return supervisor.run()
-
-
-def _handed(settings: Settings, listeners: Sequence[Listener]) -> tuple[Handed, ...]:
-    asked = zip(settings.receiver.listen, listeners, strict=True)
-    return tuple(Handed("udp", address, listener.socket.fileno()) for address, listener in asked)

@@ -18,12 +18,15 @@ TIDY_S = 1.0
 
 
 class Port(Protocol):
-    """Where requests arrive: a UDP socket, a TCP listener, a connection."""
+    """Where requests arrive: a UDP socket, or listeners with their connections."""
 
     def fileno(self) -> int: ...
 
     def ready(self, intake: Intake) -> None:
         """Something can be read: give what is there to `intake.take`, but come back after 256 or so."""
+
+    def tidy(self, now: float) -> None:
+        """Look after what only time brings about; `now` is of monotonic(). Called once a second or so."""
 
 
 class Receiver:
@@ -87,6 +90,8 @@ class Receiver:
         if now >= self._tidy_at:
             self._tidy_at = now + TIDY_S
             self._intake.tidy(now)
+            for port in self._ports.values():
+                port.tidy(now)
 
     def drain(self, at_most_s: float) -> int:
         """Read no more, commit and answer what was taken; return how many requests had to be left unanswered."""

@@ -31,6 +31,7 @@ DEFAULT_FILE = Path("tollbook.toml")
 DEFAULT_DATABASE = "sqlite:///tollbook.db"
 DEFAULT_OUT = "reports-out"
 DEFAULT_SPOOL = "spool"
+RADSEC_SECRET = "radsec"  # noqa: S105 - RFC 6614 section 2.3: known to all, for TLS does the work
 
 Dialect = Literal["opensips", "kamailio", "mediaproxy", "cisco", "asterisk", "freeswitch", "generic"]
 Identity = Literal["billing_party", "source_ip", "auth_user", "from_user", "caller_number"]
@@ -65,7 +66,13 @@ class DatabaseSettings(Section):
 class ReceiverSettings(Section):
     """Where accounting requests arrive, and the receiver's limits."""
 
-    listen: Annotated[tuple[Listen, ...], Field(min_length=1)] = ("127.0.0.1:1813",)
+    listen: tuple[Listen, ...] = ("127.0.0.1:1813",)  # UDP
+    listen_tcp: tuple[Listen, ...] = ()
+    listen_tls: tuple[Listen, ...] = ()
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    tls_ca: Path | None = None  # who signs the clients' certificates
+    tls_crl: Path | None = None
     processes: Annotated[Whole, Field(ge=1, le=64)] = 1  # they share the addresses; each has a journal writer
     receive_buffer_bytes: Annotated[Whole, Field(ge=65536, le=2**30)] = 4 * 1024 * 1024
     batch_max: Annotated[Whole, Field(ge=1, le=10_000)] = 256  # requests of one commit
@@ -73,6 +80,15 @@ class ReceiverSettings(Section):
         100_000  # requests in memory; more are dropped and counted
     )
     reply_cache_s: Annotated[Whole, Field(ge=0, le=3600)] = 30
+
+    @model_validator(mode="after")
+    def _has_what_it_needs(self) -> Self:
+        if not (self.listen or self.listen_tcp or self.listen_tls):
+            raise ValueError("listens nowhere; name an address in listen, listen_tcp or listen_tls")
+        missing = [name for name in ("tls_certificate", "tls_key", "tls_ca") if getattr(self, name) is None]
+        if self.listen_tls and missing:
+            raise ValueError(f"listen_tls needs {' and '.join(missing)} too")
+        return self
 
 
 class SpoolSettings(Section):
@@ -151,12 +167,21 @@ class ClientSettings(SourceSettings):
     secret_next: Annotated[SecretStr, Field(min_length=1)] | None = None  # accepted beside `secret`, for a rotation
     secret_next_file: Path | None = None
     require_message_authenticator: bool = False
+    certificate: Annotated[str, BeforeValidator(checks.certificate_name)] = ""  # over TLS, and in no other way
+    requests_per_s_max: Annotated[Whole, Field(ge=0, le=10_000_000)] = 0  # 0: no limit
     dialect: Annotated[
         tuple[Dialect, ...],
         BeforeValidator(lambda value: (value,) if isinstance(value, str) else value),
         Field(min_length=1),
     ] = ("generic",)
     dictionary: str = ""  # opensips | classic | a file; "" = by dialect
+
+    @model_validator(mode="before")
+    @classmethod
+    def _has_radsec_secret(cls, table: Any) -> Any:
+        if isinstance(table, dict) and table.get("certificate"):
+            return {"secret": RADSEC_SECRET} | table
+        return table
 
 
 class CollectorSettings(SourceSettings):

@@ -114,6 +114,13 @@ def database_url(value: Any) -> str:
     raise ValueError("is not a database URL like sqlite:///FILE or mysql://USER@HOST/DATABASE")
 
 
+def certificate_name(value: Any) -> str:
+    """Return the name in a certificate in small letters: a DNS name, or a common name without white space around."""
+    if isinstance(value, str) and value and value == value.strip() and len(value) <= 255 and "*" not in value:
+        return value.lower()
+    raise ValueError("is not a name in a certificate like proxy-1.example.net")
+
+
 def column_name(value: Any) -> str:
     """Return the name of an SQL column."""
     if isinstance(value, str) and _COLUMN.fullmatch(value):

@@ -21,8 +21,14 @@ FAMILIES = frozenset({"", "opensips", "classic"})
 PAIRS = (("database", "url"), ("clients", "secret"), ("clients", "secret_next"), ("collectors", "url"))
 """Each section's setting that may stand in a file of its own instead, named by <setting>_file."""
 
+PATHS = (
+    ("reports", "out"), ("spool", "directory"), ("receiver", "tls_certificate"), ("receiver", "tls_key"),
+    ("receiver", "tls_ca"), ("receiver", "tls_crl"),
+)  # fmt: skip
+"""Settings that are paths."""
+
 SINGULAR = (
-    ("clients", "name"), ("collectors", "name"), ("clients", "address"),
+    ("clients", "name"), ("collectors", "name"), ("clients", "address"), ("clients", "certificate"),
     ("media", "name"), ("media", "listen"), ("media", "file"),
 )  # fmt: skip
 """Settings that no two tables of a section may have alike."""
@@ -142,7 +148,7 @@ def resolve_paths(tree: Tree, base: Path) -> None:
     for table in tables_of(tree, "media"):
         if isinstance(table.get("file"), str):
             table["file"] = str(base / table["file"])
-    for section, key in (("reports", "out"), ("spool", "directory")):
+    for section, key in PATHS:
         settings = tree.get(section)
         if isinstance(settings, dict) and isinstance(settings.get(key), str):
             settings[key] = str(base / settings[key])
@@ -220,7 +226,7 @@ def find_duplicates(tree: Tree, origins: Origins, mistakes: list[str]) -> None:
         tables = tree.get(section)
         for number, table in enumerate(tables if isinstance(tables, list) else ()):
             value = table.get(setting) if isinstance(table, dict) else None
-            if not isinstance(value, str):
+            if not isinstance(value, str) or (setting == "address" and table.get("certificate")):
                 continue
             first = seen.setdefault(_same(setting, value), number)
             if first != number:
@@ -229,6 +235,8 @@ def find_duplicates(tree: Tree, origins: Origins, mistakes: list[str]) -> None:
 
 
 def _same(setting: str, value: str) -> str:
+    if setting == "certificate":
+        return value.lower()
     if setting != "address":
         return value
     try:

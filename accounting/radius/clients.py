@@ -1,9 +1,9 @@
-"""Which client a datagram's address belongs to: the longest CIDR match, IPv4, IPv6 and IPv4 mapped into IPv6.
+"""Which client sends: by its address, the longest CIDR match, IPv6 that holds IPv4 as IPv4; or by its certificate.
 
 Pure: knows neither settings nor sockets.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import NamedTuple
 
@@ -24,6 +24,8 @@ class Client(NamedTuple):
     source_id: int
     secret_next: bytes = b""  # good too, while clients change from one to the other
     must_authenticate: bool = False  # a Message-Authenticator is demanded, not only checked
+    certificate: str = ""  # a name in its certificate, in small letters: it is heard over TLS, and not otherwise
+    requests_per_s_max: int = 0  # 0: no limit
 
     @property
     def secrets(self) -> tuple[bytes, ...]:
@@ -32,17 +34,41 @@ class Client(NamedTuple):
 
 
 class ClientTable:
-    """Clients by network. Two clients of one network are refused."""
+    """Clients by network, and those with a certificate by its name. No two have the same."""
 
     def __init__(self, clients: Iterable[Client]) -> None:
         self._by_length: dict[tuple[int, int], dict[int, Client]] = {}
+        self._by_certificate: dict[str, Client] = {}
+        self._number = 0
         for client in clients:
+            self._number += 1
+            if client.certificate:
+                other = self._by_certificate.setdefault(client.certificate, client)
+                if other is not client:
+                    raise SettingsError([f"clients {other.name} and {client.name} have the same certificate"])
+                continue
             network = network_of(client.network)
             level = self._by_length.setdefault((network.version, network.prefixlen), {})
             other = level.setdefault(int(network.network_address), client)
             if other is not client:
                 raise SettingsError([f"clients {other.name} and {client.name} have the same address {network}"])
         self._lengths = sorted(self._by_length, reverse=True)
+
+    def __len__(self) -> int:
+        """How many clients there are."""
+        return self._number
+
+    def find_certified(self, names: Sequence[str], host: str) -> Client | None:
+        """Return the client that a certificate with these names, in small letters, makes of one at this address."""
+        for name in names:
+            client = self._by_certificate.get(name)
+            if client is not None and address_of(host) in network_of(client.network):
+                return client
+        return None
+
+    def awaits_certified(self, host: str) -> bool:
+        """Return whether a client with a certificate may be at this address."""
+        return any(address_of(host) in network_of(client.network) for client in self._by_certificate.values())
 
     def find(self, host: str) -> Client | None:
         """Return the client of an address as a socket gives it (a scope like %eth0 may follow), or None."""

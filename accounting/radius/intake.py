@@ -3,7 +3,7 @@
 Does not translate, decode or judge what a request says; every verified one is stored and answered. Does no waiting.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
 
@@ -13,12 +13,14 @@ from accounting.radius import metrics
 from accounting.radius.cache import ReplyCache
 from accounting.radius.clients import Client, ClientTable, pack_host
 from accounting.radius.drops import DropLog
-from accounting.radius.packet import STATUS_SERVER, is_authentic, is_signed, packet_of, response_to
+from accounting.radius.packet import STATUS_SERVER, distrust, is_signed, packet_of, response_to
+from accounting.radius.share import Share
 
 REPLIES_MAX = 200_000
 """Replies kept for repeats: about 250 bytes each."""
-HOSTS_MAX = 50_000
+SENDERS_MAX = 50_000
 """Addresses whose client is remembered; beyond, all are looked up anew."""
+_NOBODY = Share()
 
 
 class Way(Protocol):
@@ -34,6 +36,15 @@ class Answer(NamedTuple):
     address: Any
     key: bytes
     reply: bytes
+    share: Share
+
+
+class _Sender(NamedTuple):
+    """Whose an address is, None: nobody's; the address as the journal keeps it; what the client takes up."""
+
+    client: Client | None
+    host: bytes
+    share: Share
 
 
 class Intake:
@@ -47,16 +58,16 @@ class Intake:
         reply_cache_s: float = 30,
         clock: Callable[[], int] = now_us,
     ) -> None:
-        self._clients = clients
         self._pending_max = pending_max
+        self.replace_clients(clients)
         self._clock = clock
         self._received_us = 0
-        self._hosts: dict[str, tuple[Client | None, bytes]] = {}
+        self._shares: dict[str, Share] = {}
         self._cache = ReplyCache(reply_cache_s, REPLIES_MAX)
         self._pending: set[bytes] = set()
         self._rows: list[NewRow] = []
         self._answers: list[Answer] = []
-        self.drops = DropLog()
+        self.drops = DropLog(metrics.DROPPED, "datagrams dropped")
         self.is_stuck = False  # nothing can be stored
 
     @property
@@ -65,38 +76,47 @@ class Intake:
         return len(self._pending)
 
     def replace_clients(self, clients: ClientTable) -> None:
-        """Verify by these from now on."""
+        """Verify by these from now on. One of several may use half of what may wait."""
         self._clients = clients
-        self._hosts.clear()
+        self._client_pending_max = max(1, self._pending_max // 2) if len(clients) > 1 else self._pending_max
+        self._senders: dict[str | tuple[Sequence[str], str], _Sender] = {}
+
+    def client_at(self, host: str, names: Sequence[str] = ()) -> Client | None:
+        """Return whose an address is, or of those with a certificate, whose the address and these names are."""
+        return self._find(host, names).client
+
+    def awaits_certified(self, host: str) -> bool:
+        """Return whether somebody with a certificate may come from an address."""
+        return self._clients.awaits_certified(host)
 
     def begin(self) -> None:
         """Take the time of arrival for what is taken next: one for all that was read at once."""
         self._received_us = self._clock()
 
-    def take(self, datagram: bytes, way: Way, address: Any) -> None:
-        """Drop a datagram, answer it as the repeat it is, or put it with what waits for the next commit."""
-        client, host = self._hosts.get(address[0]) or self._find(address[0])
+    def take(self, datagram: bytes, way: Way, address: Any, names: Sequence[str] = ()) -> str:
+        """Answer a datagram as the repeat it is, put it with what waits for the next commit, or drop it.
+
+        names: those of a certificate, over TLS. Return why it was dropped, "" if it was not.
+        """
+        client, host, share = self._senders.get((names, address[0]) if names else address[0]) or self._find(
+            address[0], names
+        )
         if client is None:
-            self.drops.add("unknown_client", "", address)
-            return
+            return self._drop("unknown_client", "", address)
         packet = packet_of(datagram)
         if isinstance(packet, str):
-            self.drops.add(packet, client.name, address)
-            return
+            return self._drop(packet, client.name, address)
         if packet[0] == STATUS_SERVER:
-            self._tell_status(packet, client, way, address)
-            return
+            return self._tell_status(packet, client, way, address)
         secret = client.secret_next
         if not secret or not is_signed(packet, secret):
             secret = client.secret
             if not is_signed(packet, secret):
-                self.drops.add("bad_authenticator", client.name, address)
-                return
+                return self._drop("bad_authenticator", client.name, address)
             if client.secret_next:
                 metrics.OLD_SECRET.labels(client.name).inc()
-        if not is_authentic(packet, secret, required=client.must_authenticate):
-            self.drops.add("bad_message_authenticator", client.name, address)
-            return
+        if fault := distrust(packet, secret, required=client.must_authenticate):
+            return self._drop(fault, client.name, address)
         peer = host + address[1].to_bytes(2)
         key = peer + packet[1:20]  # id, length, authenticator
         reply = self._cache.get(key)
@@ -105,22 +125,33 @@ class Intake:
             _send(way, reply, address)
         elif key in self._pending:  # will be answered once, after its commit
             metrics.DUPLICATES.inc()
-        elif len(self._pending) >= self._pending_max:
-            self.drops.add("overload", client.name, address)
+        elif len(self._pending) >= self._pending_max or share.waiting >= self._client_pending_max:
+            return self._drop("overload", client.name, address)
+        elif share.tokens < 1 and not share.refill():
+            return self._drop("rate_limit", client.name, address)
         else:
+            share.tokens -= 1
+            share.waiting += 1
             self._pending.add(key)
             self._rows.append((self._received_us, client.source_id, peer, packet))
-            self._answers.append(Answer(way, address, key, response_to(packet, secret)))
+            self._answers.append(Answer(way, address, key, response_to(packet, secret), share))
+        return ""
 
-    def _tell_status(self, packet: bytes, client: Client, way: Way, address: Any) -> None:
+    def _tell_status(self, packet: bytes, client: Client, way: Way, address: Any) -> str:
         """Answer a Status-Server, but not while nothing can be stored: then the client is to go elsewhere."""
-        for secret in filter(None, (client.secret, client.secret_next)):
-            if is_authentic(packet, secret, required=True):
+        fault = ""
+        for secret in client.secrets:
+            fault = distrust(packet, secret, required=True)
+            if not fault:
                 if not self.is_stuck:
                     metrics.STATUS.inc()
                     _send(way, response_to(packet, secret), address)
-                return
-        self.drops.add("bad_message_authenticator", client.name, address)
+                return ""
+        return self._drop(fault, client.name, address)
+
+    def _drop(self, reason: str, client: str, address: Any) -> str:
+        self.drops.add(reason, client, address)
+        return reason
 
     def batch(self, at_most: int) -> tuple[list[NewRow], list[Answer]]:
         """Give the rows that wait, the oldest first, and their answers for `stored`."""
@@ -133,8 +164,9 @@ class Intake:
 
     def stored(self, answers: list[Answer]) -> None:
         """Answer what is on stable storage now."""
-        for way, address, _, reply in answers:
+        for way, address, _, reply, share in answers:
             _send(way, reply, address)
+            share.waiting -= 1
         self._cache.put({answer.key: answer.reply for answer in answers}, monotonic())
         self._pending.difference_update([answer.key for answer in answers])
         metrics.ACKNOWLEDGED.inc(len(answers))
@@ -145,12 +177,16 @@ class Intake:
         self.drops.report(now)
         metrics.PENDING.set(len(self._pending))
 
-    def _find(self, host: str) -> tuple[Client | None, bytes]:
-        if len(self._hosts) >= HOSTS_MAX:
-            self._hosts.clear()
-        found = self._clients.find(host), pack_host(host)
-        self._hosts[host] = found
-        return found
+    def _find(self, host: str, names: Sequence[str]) -> _Sender:
+        if len(self._senders) >= SENDERS_MAX:
+            self._senders.clear()
+        client = self._clients.find_certified(names, host) if names else self._clients.find(host)
+        share = _NOBODY
+        if client is not None:
+            share = self._shares.setdefault(client.name, Share())
+            share.limit(client.requests_per_s_max)
+        sender = self._senders[(names, host) if names else host] = _Sender(client, pack_host(host), share)
+        return sender
 
 
 def _send(way: Way, reply: bytes, address: Any) -> None:

@@ -2,15 +2,19 @@
 
 from accounting.base.metrics import Counter, Gauge, Histogram
 
-RECEIVED = Counter("tollbook_receiver_received_total", "Datagrams read")
+RECEIVED = Counter("tollbook_receiver_received_total", "Packets read")
 ACKNOWLEDGED = Counter("tollbook_receiver_acknowledged_total", "Accounting-Requests answered after their commit")
 DUPLICATES = Counter("tollbook_receiver_duplicates_total", "Repeats of a request that was answered or still waits")
-DROPPED = Counter("tollbook_receiver_dropped_total", "Datagrams not stored and not answered", ["reason", "client"])
+DROPPED = Counter("tollbook_receiver_dropped_total", "Packets not stored and not answered", ["reason", "client"])
 STATUS = Counter("tollbook_receiver_status_server_total", "Status-Server requests answered")
 OLD_SECRET = Counter(
     "tollbook_receiver_old_secret_total", "Requests signed with secret while secret_next is set", ["client"]
 )
 UNSENT = Counter("tollbook_receiver_unsent_total", "Replies that the kernel did not take; a repeat gets them")
+CONNECTIONS = Gauge("tollbook_receiver_connections", "TCP and TLS connections", multiprocess_mode="livesum")
+CLOSED = Counter(
+    "tollbook_receiver_connections_closed_total", "Connections closed for a fault of the peer", ["reason", "client"]
+)
 BATCHES = Counter("tollbook_receiver_batches_total", "Commits to the journal")
 COMMIT_FAILURES = Counter("tollbook_receiver_commit_failures_total", "Commits that failed and were tried again")
 SPOOLED = Counter("tollbook_spool_stored_total", "Requests answered from the spool while the database was away")

@@ -80,6 +80,9 @@ class UdpPort:
             take(datagram, bound, address)
         metrics.RECEIVED.inc(received)
 
+    def tidy(self, now: float) -> None:
+        """Nothing: a datagram is all there is."""
+
 
 class Listener(NamedTuple):
     """A bound socket, what people call it, and the receive buffer it got."""

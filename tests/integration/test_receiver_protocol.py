@@ -2,12 +2,14 @@
 
 import hmac
 import shutil
+import socket
 import subprocess
 from collections.abc import Iterator
 
 import pytest
 
 from accounting.db.engine import open_database
+from accounting.radius.clients import Client, ClientTable, network_of
 from tests.support.radius import SECRET, is_answer, request
 from tests.support.receiving import Rig, change_clients, count, has_answer, receiving
 
@@ -33,12 +35,18 @@ def test_a_status_server_is_answered_and_not_stored(rig: Rig) -> None:
     assert rig.raw() == []
 
 
-@pytest.mark.parametrize("datagram", [status_server(secret=b"wrong"), request(SECRET, (1, "a"), code=12)])
-def test_a_status_server_that_is_not_verified_is_dropped_and_counted(rig: Rig, datagram: bytes) -> None:
+@pytest.mark.parametrize(
+    ("datagram", "reason"),
+    [
+        (status_server(secret=b"wrong"), "bad_message_authenticator"),
+        (request(SECRET, (1, "a"), code=12), "no_message_authenticator"),
+    ],
+)
+def test_a_status_server_that_is_not_verified_is_dropped_and_counted(rig: Rig, datagram: bytes, reason: str) -> None:
     client = rig.client()
-    before = count("dropped", reason="bad_message_authenticator", client="proxy-1")
+    before = count("dropped", reason=reason, client="proxy-1")
     client.send(datagram)
-    rig.until(lambda: count("dropped", reason="bad_message_authenticator", client="proxy-1") > before, "it was counted")
+    rig.until(lambda: count("dropped", reason=reason, client="proxy-1") > before, "it was counted")
     assert not has_answer(client)
 
 
@@ -67,9 +75,9 @@ def test_a_status_server_is_not_answered_while_nothing_can_be_stored(
 def test_a_message_authenticator_can_be_demanded(rig: Rig) -> None:
     change_clients(rig, must_authenticate=True)
     client = rig.client()
-    before = count("dropped", reason="bad_message_authenticator", client="proxy-1")
+    before = count("dropped", reason="no_message_authenticator", client="proxy-1")
     client.send(START)
-    rig.until(lambda: count("dropped", reason="bad_message_authenticator", client="proxy-1") > before, "it was counted")
+    rig.until(lambda: count("dropped", reason="no_message_authenticator", client="proxy-1") > before, "it was counted")
     assert rig.raw() == []
 
 
@@ -101,3 +109,50 @@ def test_radclient_gets_its_status(rig: Rig) -> None:
         said = process.stdout.read()
     assert process.returncode == 0, said
     assert "Received Accounting-Response" in said or "Received Access-Accept" in said
+
+
+TWO = (("proxy-1", "127.0.0.1/32", SECRET), ("proxy-2", "127.0.0.2/32", SECRET))
+
+
+def test_one_of_several_clients_may_fill_half_of_what_may_wait(sqlite_url: str) -> None:
+    with open_database(sqlite_url) as database, receiving(database, TWO, pending_max=4) as rig:
+        flooding, other = rig.client(), rig.client(source="127.0.0.2")
+        before = count("dropped", reason="overload", client="proxy-1")
+        with database.journal_write():
+            for number in range(5):
+                rig.take(flooding, request(SECRET, (40, 1), (44, f"call-{number}"), identifier=number))
+            rig.take(other, START)
+            assert rig.receiver.pending == 3
+        assert is_answer(rig.answer(other), START, SECRET)
+        rig.until(lambda: count("dropped", reason="overload", client="proxy-1") == before + 3, "all are counted")
+        assert [rig.answer(flooding)[1] for _ in range(2)] == [0, 1]
+        assert rig.ask(flooding, request(SECRET, (40, 1), (44, "call-4"), identifier=4))[1] == 4
+
+
+def test_a_client_may_be_given_a_rate_and_the_others_are_not_bound_by_it(sqlite_url: str) -> None:
+    with open_database(sqlite_url) as database, receiving(database, TWO) as rig:
+        limited = Client("proxy-1", network_of("127.0.0.1/32"), SECRET, rig.sources["proxy-1"], requests_per_s_max=2)
+        free = Client("proxy-2", network_of("127.0.0.2/32"), SECRET, rig.sources["proxy-2"])
+        rig.receiver.replace_clients(ClientTable([limited, free]))
+        flooding, other = rig.client(), rig.client(source="127.0.0.2")
+        before = count("dropped", reason="rate_limit", client="proxy-1")
+        asked = [request(SECRET, (40, 1), (44, f"call-{number}"), identifier=number) for number in range(100)]
+        for one in asked:
+            rig.take(flooding, one)
+            assert is_answer(rig.ask(other, one), one, SECRET)
+        rig.until(lambda: count("dropped", reason="rate_limit", client="proxy-1") > before, "some were dropped")
+        while has_answer(flooding):
+            flooding.recv(4096)
+        assert is_answer(rig.ask(flooding, asked[0]), asked[0], SECRET)  # a repeat is not bound
+        rig.until(lambda: is_taken(rig, flooding, asked[99]), "its time comes again")
+
+
+def is_taken(rig: Rig, client: socket.socket, asked: bytes) -> bool:
+    """Send a request and return whether it has an answer soon."""
+    client.send(asked)
+    rig.receiver.step(0.1)
+    rig.receiver.step(0.1)
+    while has_answer(client):
+        if is_answer(client.recv(4096), asked, SECRET):
+            return True
+    return False

@@ -2,6 +2,7 @@
 
 import select
 import socket
+import ssl
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from time import monotonic
@@ -9,12 +10,13 @@ from time import monotonic
 from prometheus_client import REGISTRY
 
 from accounting.base.clock import now_us
-from accounting.base.sockets import split_address
+from accounting.base.sockets import bind_all, name_of, split_address
 from accounting.db.engine import Database
 from accounting.event import Source
 from accounting.journal import JournalRow, JournalWriter, read_after, register_source
 from accounting.radius.clients import Client, ClientTable, network_of
-from accounting.radius.udp import Listener, UdpPort, listen
+from accounting.radius.stream import StreamPort
+from accounting.radius.udp import UdpPort, listen
 from accounting.receiver import Receiver
 from tests.support.radius import SECRET
 
@@ -26,11 +28,17 @@ class Rig:
     """A receiver, the database it writes, and clients' sockets."""
 
     def __init__(
-        self, database: Database, receiver: Receiver, listeners: Sequence[Listener], sources: dict[str, int]
+        self,
+        database: Database,
+        receiver: Receiver,
+        names: Sequence[str],
+        sources: dict[str, int],
+        streams: StreamPort,
     ) -> None:
         self.database = database
         self.receiver = receiver
-        self.addresses = [split_address(listener.name) for listener in listeners]
+        self.streams = streams
+        self.addresses = [split_address(name) for name in names]
         self.sources = sources
         self._clients: list[socket.socket] = []
 
@@ -44,6 +52,37 @@ class Rig:
         client.setblocking(False)
         self._clients.append(client)
         return client
+
+    def stream(self, place: int = -2, *, source: str = "127.0.0.1") -> socket.socket:
+        """Return a new connection to the receiver's TCP address, by place -1 to that for TLS."""
+        client = socket.create_connection(self.addresses[place], PATIENCE_S, (source, 0))
+        client.setblocking(False)
+        self._clients.append(client)
+        return client
+
+    def adopt(self, client: socket.socket) -> None:
+        """Close this at the end."""
+        self._clients.append(client)
+
+    def receive(self, client: socket.socket, size: int) -> bytes:
+        """Step until so many octets came over a connection, or it was closed, and return them."""
+        found = b""
+        while len(found) < size:
+            self.until(lambda: has_answer(client), "something comes")
+            try:
+                octets = client.recv(size - len(found))
+            except (ssl.SSLWantReadError, ConnectionResetError) as error:
+                if isinstance(error, ConnectionResetError):
+                    break
+                continue
+            if not octets:
+                break
+            found += octets
+        return found
+
+    def is_closed(self, client: socket.socket) -> bool:
+        """Step until the receiver sends something or closes a connection; return whether it has closed it."""
+        return not self.receive(client, 1)
 
     def until(self, true: Callable[[], bool], what: str) -> None:
         """Step until something is true."""
@@ -92,15 +131,18 @@ def receiving(
     clock: Callable[[], int] = now_us,
     pending_max: int = 1000,
     batch_max: int = 256,
+    tls: ssl.SSLContext | None = None,
 ) -> Iterator[Rig]:
-    """Give a rig whose clients are (name, network, secret)."""
+    """Give a rig whose clients are (name, network, secret); its last two addresses are for TCP and for TLS."""
     sources = {name: register_source(database, Source(0, name)) for name, _, _ in clients}
     table = ClientTable(Client(name, network_of(network), secret, sources[name]) for name, network, secret in clients)
     listeners = listen(at, 4 * 1024 * 1024)
+    tcp, over_tls = bind_all("tcp", ("127.0.0.1:0", "127.0.0.1:0"), "listen")
+    streams = StreamPort([tcp], [over_tls] if tls else [], tls)
     writer = JournalWriter(database, "receiver", "test", clock=clock)
     writer.open()
     receiver = Receiver(
-        [UdpPort(listener.socket) for listener in listeners],
+        [*(UdpPort(listener.socket) for listener in listeners), streams],
         table,
         writer,
         batch_max=batch_max,
@@ -108,14 +150,16 @@ def receiving(
         reply_cache_s=30,
         clock=clock,
     )
-    rig = Rig(database, receiver, listeners, sources)
+    names = [*(listener.name for listener in listeners), name_of(tcp), name_of(over_tls)]
+    rig = Rig(database, receiver, names, sources, streams)
     try:
         yield rig
     finally:
         receiver.close()
+        streams.close()
         rig.close()
-        for listener in listeners:
-            listener.socket.close()
+        for one in (*(listener.socket for listener in listeners), tcp, over_tls):
+            one.close()
 
 
 def change_clients(rig: Rig, **settings: object) -> None:

@@ -1,0 +1,37 @@
+"""What one client takes up of a receiver, so that one that floods does not starve the others. One thread uses it."""
+
+from math import inf
+from time import monotonic
+
+
+class Share:
+    """One client's requests that wait, and what is left of its rate: a token bucket that holds a second's requests.
+
+    Costs nothing where there is no limit; the clock is read only where the tokens are used up.
+    """
+
+    __slots__ = ("_filled_at", "_per_s", "tokens", "waiting")
+
+    def __init__(self, per_s: int = 0) -> None:
+        self.waiting = 0
+        self.tokens = 0.0
+        self._per_s = 0.0
+        self._filled_at = 0.0
+        self.limit(per_s)
+
+    def limit(self, per_s: int) -> None:
+        """Let it have so many requests in a second from now on, 0: as many as it likes."""
+        per_s_now = float(per_s) or inf
+        if per_s_now != self._per_s:
+            self._per_s = self.tokens = per_s_now
+            self._filled_at = monotonic()
+
+    def refill(self) -> bool:
+        """Return whether the time that has passed makes a token for one more request."""
+        now = monotonic()
+        tokens = min(self._per_s, (now - self._filled_at) * self._per_s)
+        if tokens < 1:
+            return False
+        self.tokens = tokens
+        self._filled_at = now
+        return True
