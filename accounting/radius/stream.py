@@ -110,8 +110,9 @@ class StreamPort:
             self._poll.register(fd, select.EPOLLIN)
         self.fileno = self._poll.fileno
 
-    def __len__(self) -> int:
-        """How many connections there are."""
+    @property
+    def connections(self) -> int:
+        """How many there are."""
         return len(self._connections)
 
     def ready(self, intake: Intake) -> None:

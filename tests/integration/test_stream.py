@@ -240,7 +240,7 @@ def test_a_silent_peer_is_closed_when_its_time_is_over(rig: Rig, sent: bytes, re
     client.send(sent + START[: len(START) * (not sent)])
     if not sent:
         rig.receive(client, ANSWER_BYTES)
-    rig.until(lambda: len(rig.streams) > 0, "it was heard")
+    rig.until(lambda: rig.streams.connections > 0, "it was heard")
     rig.streams.tidy(1e9)
     assert rig.is_closed(client)
 
@@ -255,7 +255,7 @@ def test_connections_are_counted_and_bounded(rig: Rig, monkeypatch: pytest.Monke
     assert REGISTRY.get_sample_value("tollbook_receiver_connections") == 3
     assert rig.is_closed(rig.stream())
     clients[0].close()
-    rig.until(lambda: len(rig.streams) == 2, "the closed one is forgotten")
+    rig.until(lambda: rig.streams.connections == 2, "the closed one is forgotten")
     last = rig.stream()
     last.send(START)
     assert rig.receive(last, ANSWER_BYTES)
@@ -349,9 +349,9 @@ def test_handshakes_of_one_address_are_bounded(
 ) -> None:
     monkeypatch.setattr(stream, "HANDSHAKES_MAX", 2)
     held = [over_tls.stream(-1) for _ in range(2)]
-    over_tls.until(lambda: len(over_tls.streams) == 2, "both are accepted")
+    over_tls.until(lambda: over_tls.streams.connections == 2, "both are accepted")
     assert over_tls.is_closed(over_tls.stream(-1))
     for one in held:
         one.close()
-    over_tls.until(lambda: len(over_tls.streams) == 0, "both are forgotten")
+    over_tls.until(lambda: over_tls.streams.connections == 0, "both are forgotten")
     assert shake_hands(over_tls, certificates)
