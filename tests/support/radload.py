@@ -19,6 +19,8 @@ class Load(NamedTuple):
 
     sent: int
     acked: int
+    acked_first: int
+    """Answered before they were repeated."""
     lost: int
     retransmits: int
     per_s: float
@@ -54,4 +56,7 @@ def read(text: str) -> Load:
     """Return what the generator printed."""
     said = json.loads(text)
     took = said["lat_ms"]
-    return Load(said["sent"], said["acked"], said["lost"], said["retransmits"], said["rate"], took["p50"], took["p99"])
+    return Load(
+        said["sent"], said["acked"], said["acked_first"], said["lost"], said["retransmits"],
+        said["rate"], took["p50"], took["p99"],
+    )  # fmt: skip
