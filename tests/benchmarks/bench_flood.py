@@ -145,6 +145,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--databases", nargs="*", default=["sqlite", "mariadb"])
     parser.add_argument("--limit", type=int, default=0, help="requests_per_s_max of the other client")
+    parser.add_argument("--only", default="", help="the floods whose name holds this")
     options = parser.parse_args()
     disk = Path(os.environ.get("TMPDIR", "/var/tmp"))
     with ExitStack() as stack:
@@ -154,7 +155,7 @@ def main() -> None:
             if name == "mariadb":
                 server = mariadb.Server(stack.enter_context(mariadb.running_server(disk, SERVER)))
                 stack.callback(server.dispose)
-            cases = _cases(bench)
+            cases = _cases(bench, options.only)
             results: dict[str, list[Figures]] = {case: [] for case in cases}
             for number in range(options.rounds):
                 for place, (case, run) in enumerate(cases.items()):
@@ -163,13 +164,13 @@ def main() -> None:
             show(name, options, results)
 
 
-def _cases(bench: Bench) -> dict[str, Callable[[str], Figures]]:
+def _cases(bench: Bench, only: str) -> dict[str, Callable[[str], Figures]]:
     def case(flood: str, is_shared: bool) -> Callable[[str], Figures]:
         return lambda url: bench.run(url, flood, is_shared=is_shared)
 
     cases: dict[str, Callable[[str], Figures]] = {"no flood": bench.run}
     cases["a flood elsewhere"] = lambda url: bench.run(url, "strangers", is_read=False)
-    for flood in FLOODS:
+    for flood in (name for name in FLOODS if only in name):
         cases[f"{flood}, same address"] = case(flood, True)
         cases[f"{flood}, another"] = case(flood, False)
     return cases
@@ -178,7 +179,8 @@ def _cases(bench: Bench) -> dict[str, Callable[[str], Figures]]:
 def show(name: str, options: argparse.Namespace, results: dict[str, list[Figures]]) -> None:
     """Print the medians of one database, and what is left of the rate without a flood."""
     sends = f"{options.rate} a second" if options.rate else f"{WINDOW} outstanding"
-    print(f"{name}: a good client, {sends} for {options.seconds:g} s; median of {options.rounds} rounds")
+    limit = f"the other client's limit {options.limit}, " if options.limit else ""
+    print(f"{name}: a good client, {sends} for {options.seconds:g} s; {limit}median of {options.rounds} rounds")
     heads = ("acked/s", "ratio", "p99 ms", "1st try", "at last", "sent/s", "read/s", "CPU us")
     print(f"{'':42}" + "".join(f"{head:>10}" for head in heads))
     middle = {case: Figures(*(median(of) for of in zip(*rounds, strict=True))) for case, rounds in results.items()}
