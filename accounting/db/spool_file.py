@@ -21,21 +21,29 @@ SUFFIX = ".spool"
 BUSY_S = 5.0
 SLOTS_MAX = 1000
 DAY_US = 86_400 * 1_000_000
+FREE_PAGES_KEPT = 4096
+SHRINK_PAGES = 1000
 
-_TABLES = """
+_WHOLE = " AND ".join(
+    f"typeof({column}) = '{kind}'"
+    for column, kind in (("received_us", "integer"), ("source", "integer"), ("peer", "blob"), ("raw", "blob"))
+)
+"""Checked at a start: a row that is not of these kinds would stop all behind it."""
+_TABLES = f"""
 CREATE TABLE IF NOT EXISTS spool_source (id INTEGER PRIMARY KEY, settings TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS generation (id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE);
 CREATE TABLE IF NOT EXISTS waiting (
     generation INTEGER NOT NULL, seq INTEGER NOT NULL, received_us INTEGER NOT NULL, source INTEGER NOT NULL,
-    peer BLOB NOT NULL, raw BLOB NOT NULL, PRIMARY KEY (generation, seq)
+    peer BLOB NOT NULL, raw BLOB NOT NULL, PRIMARY KEY (generation, seq), CHECK ({_WHOLE})
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS doubtful (
     writer INTEGER NOT NULL, seq INTEGER NOT NULL, received_us INTEGER NOT NULL, source INTEGER NOT NULL,
-    peer BLOB NOT NULL, raw BLOB NOT NULL, PRIMARY KEY (writer, seq)
+    peer BLOB NOT NULL, raw BLOB NOT NULL, PRIMARY KEY (writer, seq), CHECK ({_WHOLE})
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS mark (writer INTEGER PRIMARY KEY, mark TEXT NOT NULL);
 """
 _ROWS = "SELECT seq, received_us, source, peer, raw FROM"
+_HOLDS_ROWS = "EXISTS (SELECT 1 FROM waiting WHERE generation = id)"
 
 log = get_logger("spool")
 
@@ -151,8 +159,7 @@ class Spool:
 
     def generations(self) -> list[tuple[int, str]]:
         """Return number and name of the generations that hold rows, the oldest first."""
-        holds = "EXISTS (SELECT 1 FROM waiting WHERE generation = id)"
-        return self._run(f"SELECT id, name FROM generation WHERE {holds} ORDER BY id")
+        return self._run(f"SELECT id, name FROM generation WHERE {_HOLDS_ROWS} ORDER BY id")
 
     def read_next(self, generation: int, limit: int) -> Waiting:
         """Return the first rows of a generation."""
@@ -162,10 +169,22 @@ class Spool:
         """Delete the rows of a generation up to seq: they are in the journal."""
         self._run("DELETE FROM waiting WHERE generation = ? AND seq <= ?", generation, seq)
 
-    def shrink(self) -> None:
-        """Give the disk back what an empty spool no longer needs."""
-        self._run("PRAGMA incremental_vacuum")
-        self._run("PRAGMA wal_checkpoint(TRUNCATE)")
+    def forget_generations(self) -> None:
+        """Delete the names of generations that are moved; the newest may get more."""
+        older = "id < (SELECT max(id) FROM generation)"
+        self._run(f"DELETE FROM generation WHERE {older} AND NOT {_HOLDS_ROWS}")
+
+    def shrink(self) -> bool:
+        """Give some of the disk back if much of the file is empty; return whether there is more to give.
+
+        In steps, for nothing can be stored meanwhile.
+        """
+        [(free,)] = self._run("PRAGMA freelist_count")
+        if free < FREE_PAGES_KEPT:
+            return False
+        with _told(self.path):  # a script, for execute() does no more than the first page
+            self._out.executescript(f"PRAGMA incremental_vacuum({SHRINK_PAGES})")
+        return True
 
     def _run(self, statement: str, *values: int) -> list[Any]:
         with _told(self.path):
@@ -188,13 +207,14 @@ class Spool:
 def take_spool(folder: Path, bytes_max: int) -> Spool:
     """Return the first spool of the folder that no other process has; TollbookError if the folder cannot be used."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=0o750, parents=True, exist_ok=True)  # requests name who calls whom
         for slot in range(1, SLOTS_MAX):
             path = folder / f"{slot}{SUFFIX}"
             if (lock := _locked(path)) is not None:
                 return _opened(path, lock, bytes_max)
     except OSError as error:
-        raise TollbookError(f"spool {folder} cannot be used: {error.strerror}; see [spool] directory") from error
+        where = error.filename or folder
+        raise TollbookError(f"spool {where} cannot be used: {error.strerror}; see [spool] directory") from error
     except sqlite3.Error as error:
         raise TollbookError(f"spool {folder} cannot be used: {error}; see [spool] directory") from error
     raise TollbookError(f"spool {folder} is in use by {SLOTS_MAX} processes")
@@ -203,15 +223,14 @@ def take_spool(folder: Path, bytes_max: int) -> Spool:
 def free_spools(folder: Path, bytes_max: int) -> Iterator[Spool]:
     """Yield, open, the spools that ended processes have left; the caller closes each."""
     for path in sorted(folder.glob(f"*{SUFFIX}")):
-        if (lock := _locked(path)) is not None:
-            try:
-                spool = _opened(path, lock, bytes_max)
-            except (OSError, sqlite3.Error) as error:
-                log.error(
-                    "a spool cannot be opened; it is tried again at the next start", file=str(path), cause=str(error)
-                )
+        try:
+            if (lock := _locked(path)) is None:
                 continue
-            yield spool
+            spool = _opened(path, lock, bytes_max)
+        except (OSError, sqlite3.Error) as error:
+            log.error("a spool cannot be opened; it is tried again at the next start", file=str(path), cause=str(error))
+            continue
+        yield spool
 
 
 def _opened(path: Path, lock: IO[bytes], bytes_max: int) -> Spool:
@@ -291,7 +310,8 @@ def _told(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.Error as error:
-        raise SpoolUnavailable(f"spool {path} cannot be used: {error}") from error
+        mend = "; restart the receiver: it takes over what can be read" if "malformed" in str(error) else ""
+        raise SpoolUnavailable(f"spool {path} cannot be used: {error}{mend}") from error
 
 
 # ---- a file that is not whole
@@ -369,6 +389,8 @@ def _salvage(damaged: Path, path: Path) -> int:
                         new.execute(insert, row)
         new.execute("INSERT OR IGNORE INTO generation SELECT DISTINCT generation, hex(randomblob(16)) FROM waiting")
         new.execute("INSERT OR IGNORE INTO mark SELECT DISTINCT writer, 'lost' FROM doubtful")
+        for table in ("waiting", "doubtful"):  # else the next source would get the number of one that is lost
+            new.execute(f"INSERT OR IGNORE INTO spool_source SELECT DISTINCT source, 'lost ' || source FROM {table}")
         new.execute("COMMIT")
         [kept] = new.execute("SELECT (SELECT count(*) FROM waiting) + (SELECT count(*) FROM doubtful)").fetchone()
     return int(kept)
