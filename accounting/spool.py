@@ -4,7 +4,8 @@ A thread of its own moves what was spooled, in order, and repeats what it cannot
 journal is fixed before it is sent there, so it is there once (docs/decisions/spool.md).
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from pathlib import Path
 from threading import Event, Thread
 from time import monotonic
@@ -35,6 +36,10 @@ BETWEEN_CHUNKS_S = 0.005
 """So that moving leaves the receiver most of its processor: about 30,000 rows a second."""
 ALARM_EVERY_S = 60.0
 LOOK_S = 1.0
+WELL_S = (0.0, 5.0, 15.0, 60.0)
+"""How long a database that was away must have taken all that was moved before it is trusted again; the next of them
+each time that it falls again within RELAPSE_S, so that it holds requests up for slow_s once in a minute at most."""
+RELAPSE_S = 600.0
 
 log = get_logger("spool")
 
@@ -56,6 +61,46 @@ class SourceList:
 
     def __getitem__(self, number: int) -> Source:
         return self._sources[number]
+
+
+class Recovery:
+    """Whether a database is away, and when one that was is to be trusted again. Two threads use it.
+
+    Its clock is monotonic, in seconds.
+    """
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        self._clock = clock
+        self.is_away = False
+        self._well_since: float | None = None
+        self._trusted_at = -RELAPSE_S
+        self._relapses = 0
+
+    def fell(self) -> None:
+        """It did not take a batch, or not in time."""
+        relapsed = self._clock() - self._trusted_at < RELAPSE_S
+        self._relapses = min(self._relapses + 1, len(WELL_S) - 1) if relapsed else 0
+        self._well_since = None
+        self.is_away = True
+
+    def took(self) -> None:
+        """It took what was moved, or answered where there was nothing to move."""
+        if self._well_since is None:
+            self._well_since = self._clock()
+
+    def failed(self) -> None:
+        """It did not take what was to be moved."""
+        self._well_since = None
+
+    def is_well(self) -> bool:
+        """Return whether it has been well for long enough."""
+        since = self._well_since
+        return since is not None and self._clock() - since >= WELL_S[self._relapses]
+
+    def trusted(self) -> None:
+        """Requests go to it again."""
+        self.is_away = False
+        self._trusted_at = self._clock()
 
 
 def open_spooled_journal(
@@ -81,7 +126,7 @@ def open_spooled_journal(
 class SpooledJournal:
     """Stores a receiver's rows for good, in the database or on this machine. Its rows name sources by SourceList.
 
-    append() is called by one thread at a time, and never waits for a database longer than the engine's answer_s.
+    append() is called by one thread at a time, and waits for no answer of the database longer than its answer_s.
     """
 
     def __init__(self, database: Database, name: str, sources: SourceList, folder: Path, bytes_max: int) -> None:
@@ -90,8 +135,8 @@ class SpooledJournal:
         self._sources = sources
         self._ids: dict[int, int] = {}
         self._spool = take_spool(folder, bytes_max)
-        self._is_away = False
-        self._mover = Mover(database, self._spool, folder, bytes_max)
+        self._recovery = Recovery()
+        self._mover = Mover(database, self._spool, self._recovery, folder, bytes_max)
 
     def open(self, away: str = "") -> None:
         """Begin; `away` tells why the database cannot be written yet. JournalUnavailable if it refuses."""
@@ -108,12 +153,12 @@ class SpooledJournal:
 
     def append(self, rows: Sequence[NewRow]) -> None:
         """Return when the rows are on stable storage. JournalUnavailable: append the same rows again."""
-        if self._is_away and self._mover.is_back.is_set():
-            self._is_away = False
+        if self._recovery.is_away and self._recovery.is_well():
+            self._recovery.trusted()
             self._spool.end_generation()
             log.warning("the database is back: requests go to the journal again")
         cause = ""
-        if not self._is_away:
+        if not self._recovery.is_away:
             try:
                 self._writer.append(self._numbered(rows))
                 return
@@ -126,10 +171,10 @@ class SpooledJournal:
             else:
                 self._spool.append(rows, self._sources.settings)
         except SpoolUnavailable as error:
-            self._is_away = False  # the database may have room sooner
+            self._recovery.is_away = False  # the database may have room sooner
             raise JournalUnavailable(f"{cause}; {error}" if cause else str(error)) from error
         metrics.SPOOLED.inc(len(rows))
-        if not self._is_away:
+        if not self._recovery.is_away:
             self._away(cause)
 
     def close(self) -> None:
@@ -139,7 +184,7 @@ class SpooledJournal:
         self._spool.close()
 
     def _away(self, cause: str) -> None:
-        self._is_away = True
+        self._recovery.fell()
         self._ids.clear()  # the database may come back as it was before it knew them
         log.error("the database is away: requests are kept in the spool", file=str(self._spool.path), cause=cause)
         self._mover.begin()
@@ -153,18 +198,18 @@ class SpooledJournal:
 
 
 class Mover(Thread):
-    """Moves spools into the journal whenever the database answers; sets is_back when it has taken something."""
+    """Moves spools into the journal whenever the database answers; tells Recovery how that goes."""
 
-    def __init__(self, database: Database, spool: Spool, folder: Path, bytes_max: int) -> None:
+    def __init__(self, database: Database, spool: Spool, recovery: Recovery, folder: Path, bytes_max: int) -> None:
         super().__init__(name="spool-mover", daemon=True)
         self._database = database
         self._spool = spool
+        self._recovery = recovery
         self._folder = folder
         self._bytes_max = bytes_max
         self._out = SpoolWriter(database)
         self._ending = Event()
         self._wanted = Event()
-        self.is_back = Event()
         self._failures = 0
         self._said_at = -ALARM_EVERY_S
         self._looked_at = 0.0
@@ -174,7 +219,6 @@ class Mover(Thread):
     def begin(self) -> None:
         """The database is away."""
         self._may_be_left = True
-        self.is_back.clear()
         self._wanted.set()
 
     def stop(self) -> None:
@@ -189,26 +233,41 @@ class Mover(Thread):
             self._wanted.clear()
             try:
                 depth = self._look()
-                if not self.is_back.is_set() or depth.rows or depth.doubtful or self._may_be_left:
+                if self._recovery.is_away or depth.rows or depth.doubtful or self._may_be_left:
                     self._move_all()
                 self._failures = 0
                 self._wanted.wait(LOOK_S)
             except Exception as error:  # noqa: BLE001 - a thread that ends here would let the spool wait for ever
+                if not isinstance(error, SpoolUnavailable):
+                    self._recovery.failed()
+                self._may_be_left = True
                 self._alarm(_words(error))
                 self._ending.wait(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
                 self._failures += 1
 
     def _move_all(self) -> None:
         self._database.refuse_journal()
-        self._move(self._spool)
-        self.is_back.set()
+        try:
+            self._move(self._spool)
+        except SpoolUnavailable:
+            self._recovery.took()  # the database answers, and a file that cannot be read is no place for more
+            raise
+        self._recovery.took()
         if self._may_be_left:
-            for left in free_spools(self._folder, self._bytes_max):
+            self._may_be_left = False
+            self._move_left()
+
+    def _move_left(self) -> None:
+        for left in free_spools(self._folder, self._bytes_max):
+            with closing(left):
                 try:
                     self._move(left)
-                finally:
-                    left.close()
-            self._may_be_left = False
+                except SpoolUnavailable as error:
+                    log.error(
+                        "a spool cannot be read to its end; it is tried again at the next start",
+                        file=str(left.path),
+                        cause=str(error),
+                    )
 
     def _move(self, spool: Spool) -> None:
         ids: dict[int, int] = {}
@@ -224,22 +283,24 @@ class Mover(Thread):
                 if not waiting.rows:
                     break
                 self._out.append(name, waiting.first_seq, self._numbered(spool, waiting.rows, ids))
+                self._recovery.took()
                 spool.forget(generation, waiting.first_seq + len(waiting.rows) - 1)
-                self.is_back.set()
                 moved += len(waiting.rows)
                 self._look()
                 self._ending.wait(BETWEEN_CHUNKS_S)
         if moved:
             metrics.SPOOL_MOVED.inc(moved)
-            spool.shrink()
+            spool.forget_generations()
             if not self._ending.is_set():
                 log.warning("the spool was moved into the journal", file=str(spool.path), rows=moved)
+        while spool.shrink():
+            self._ending.wait(BETWEEN_CHUNKS_S)
 
     def _numbered(self, spool: Spool, rows: Sequence[NewRow], ids: dict[int, int]) -> list[NewRow]:
         if unknown := {row[1] for row in rows} - ids.keys():
             settings = spool.sources()
             for number in unknown:
-                ids[number] = register_source(self._database, source_of_settings(0, settings[number]))
+                ids[number] = register_source(self._database, _source_of(spool, number, settings.get(number, "")))
         return [(received_us, ids[source], peer, raw) for received_us, source, peer, raw in rows]
 
     def _look(self) -> Depth:
@@ -250,7 +311,7 @@ class Mover(Thread):
             self._depth = depth = self._spool.depth()
             metrics.SPOOL_ROWS.set(depth.rows + depth.doubtful)
             metrics.SPOOL_BYTES.set(depth.bytes)
-            metrics.SPOOL_OLDEST.set((depth.oldest_us or 0) / 1e6)
+            metrics.SPOOL_OLDEST.set(_age_s(depth))
         return self._depth
 
     def _alarm(self, cause: str) -> None:
@@ -258,10 +319,31 @@ class Mover(Thread):
             return
         self._said_at = monotonic()
         depth = self._depth
-        waited_s = (now_us() - depth.oldest_us) / 1e6 if depth.oldest_us is not None else 0
         log.error(
-            "the spool waits for the database", rows=depth.rows + depth.doubtful, oldest_s=round(waited_s), cause=cause
+            "the spool waits for the database",
+            rows=depth.rows + depth.doubtful,
+            oldest_s=round(_age_s(depth)),
+            cause=cause,
         )
+
+
+def _source_of(spool: Spool, number: int, settings: str) -> Source:
+    """Return a source of a spool; of one that is damaged, one whose reports wait in quarantine until it is known."""
+    try:
+        return source_of_settings(0, settings)
+    except (ValueError, TypeError, AttributeError) as error:  # no JSON, no name, no object
+        lost = Source(id=0, name=f"lost-source-{number}", dialects=())
+        log.error(
+            "the spool is damaged: whose requests these are is lost; they go to the journal, and into quarantine",
+            file=str(spool.path),
+            source=lost.name,
+            cause=_words(error),
+        )
+        return lost
+
+
+def _age_s(depth: Depth) -> float:
+    return 0.0 if depth.oldest_us is None else max(0.0, (now_us() - depth.oldest_us) / 1e6)
 
 
 def _may_come(error: BaseException | None) -> bool:

@@ -22,8 +22,8 @@ SPOOL_MOVED = Counter("tollbook_spool_moved_total", "Requests moved from the spo
 SPOOL_ROWS = Gauge("tollbook_spool_rows", "Requests that wait in the spool", multiprocess_mode="livesum")
 SPOOL_BYTES = Gauge("tollbook_spool_bytes", "Octets in use in the spool's file", multiprocess_mode="livesum")
 SPOOL_OLDEST = Gauge(
-    "tollbook_spool_oldest_timestamp_seconds",
-    "When the oldest request in the spool came, Unix time; 0: it is empty",
+    "tollbook_spool_oldest_age_seconds",
+    "Age of the oldest request in the spool; 0: it is empty",
     multiprocess_mode="livemax",
 )
 PENDING = Gauge(
