@@ -150,7 +150,7 @@ class JournalWriter:
 
     def _connect(self) -> None:
         self.close()
-        self._appender = open_appender(self._database.journal_engine)
+        self._appender = open_appender(self._database.journal_engine, self._database.answer_s)
 
     def _register(self, day: int) -> None:
         with self._database.journal_write() as conn:
@@ -208,7 +208,7 @@ class SpoolWriter:
 
     @contextmanager
     def _appender(self) -> Iterator[Appender]:
-        appender = open_appender(self._database.journal_engine)
+        appender = open_appender(self._database.journal_engine, self._database.answer_s)
         try:
             yield appender
         finally:
@@ -216,9 +216,13 @@ class SpoolWriter:
                 appender.close()
 
     def _writer(self, name: str) -> int:
-        c = writer_table.c
+        """Return the writer of that name, made if there is none: one, though an earlier attempt may yet be committed.
+
+        The locking read waits for such an attempt.
+        """
+        query = select(writer_table.c.id).where(writer_table.c.kind == "spool", writer_table.c.name == name)
         with self._database.journal_write() as conn:
-            known = conn.execute(select(c.id).where(c.kind == "spool", c.name == name)).scalar()
+            known = conn.execute(query).scalar() or conn.execute(query.with_for_update()).scalar()
             return _insert_writer(conn, "spool", name, now_us()).id if known is None else int(known)
 
 

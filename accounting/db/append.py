@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 STATEMENT_BYTES_MAX = 512 * 1024
 """An INSERT is not much longer: far below any server's max_allowed_packet, far above a usual batch."""
 LOCK_WAIT_S = 2
-"""How long one attempt waits for a lock of another process; the caller decides how often it tries."""
+"""How long one attempt waits for a lock of another process, unless told; the caller decides how often it tries."""
 SILENCE_S = 30
 """A server over TCP that is gone without a word is given up after so long."""
 
@@ -55,11 +55,16 @@ class Appender(Protocol):
     def close(self) -> None: ...
 
 
-def open_appender(engine: Engine) -> Appender:
-    """Return a new connection of its own, set up as the engine sets up all of them."""
+def open_appender(engine: Engine, answer_s: int | None = None) -> Appender:
+    """Return a new connection of its own, set up as the engine sets up all of them.
+
+    answer_s: as long as that, and not LOCK_WAIT_S, a lock is waited for; a server's answer is the engine's matter.
+    """
     pooled = engine.raw_connection()
     pooled.detach()
-    return (_Sqlite if engine.dialect.name == "sqlite" else _Mysql)(pooled.dbapi_connection)
+    if engine.dialect.name == "sqlite":
+        return _Sqlite(pooled.dbapi_connection, LOCK_WAIT_S if answer_s is None else answer_s)
+    return _Mysql(pooled.dbapi_connection)
 
 
 _SQLITE_INSERT = "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?)"
@@ -67,10 +72,10 @@ _SQLITE_AGAIN = f"{_SQLITE_INSERT} ON CONFLICT (writer, seq) DO NOTHING"
 
 
 class _Sqlite:
-    def __init__(self, connection: Any) -> None:  # the driver's connection
+    def __init__(self, connection: Any, lock_wait_s: float) -> None:  # the driver's connection
         self._dbapi = connection
         self._dbapi.execute("PRAGMA query_only=0")
-        self._dbapi.execute(f"PRAGMA busy_timeout={LOCK_WAIT_S * 1000}")
+        self._dbapi.execute(f"PRAGMA busy_timeout={round(lock_wait_s * 1000)}")
 
     def insert(
         self,

@@ -34,6 +34,7 @@ class Database:
 
     def __init__(self, url: URL, answer_s: int | None = None) -> None:
         self.url = url
+        self.answer_s = answer_s
         self.dialect = url.get_backend_name()
         if self.dialect == "sqlite":
             path = Path(url.database or "")

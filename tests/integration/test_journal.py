@@ -8,6 +8,7 @@ from sqlalchemy import text
 
 from accounting.db.append import NewRow
 from accounting.db.engine import Database, open_database
+from accounting.db.url import parse_url
 from accounting.event import Source, pack_ref, unpack_ref
 from accounting.journal import (
     DAY_US,
@@ -169,6 +170,16 @@ def end_all_connections(database: Database) -> None:
         listed = conn.execute(text("SELECT id FROM information_schema.processlist WHERE db = database()"))
         for number in set(listed.scalars()) - {own}:
             conn.execute(text(f"KILL {number}"))
+
+
+@pytest.mark.parametrize("answer_s", [1, 7])
+def test_a_lock_of_a_sqlite_file_is_waited_for_as_long_as_an_answer(sqlite_url: str, answer_s: int) -> None:
+    with Database(parse_url(sqlite_url), answer_s) as database:
+        writer = writer_of(database)
+        writer.open()
+        connection = writer._appender._dbapi  # type: ignore[union-attr]
+        assert connection.execute("PRAGMA busy_timeout").fetchone() == (answer_s * 1000,)
+        writer.close()
 
 
 def test_a_gap_is_found(database: Database) -> None:
