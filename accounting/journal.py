@@ -60,6 +60,14 @@ class SeqCount(NamedTuple):
     rows: int
 
 
+class WriterEnd(NamedTuple):
+    """How far a writer has come; its mark tells it from one that got the same id."""
+
+    writer: int
+    mark: str
+    seq: int
+
+
 class JournalUnavailable(TollbookError):
     """The rows of an append are not known to be stored: try again with the same rows first."""
 
@@ -87,6 +95,11 @@ class JournalWriter:
     def writer(self) -> int:
         """The writer id in use, 0 before the first."""
         return self._writer
+
+    @property
+    def end(self) -> WriterEnd:
+        """How far the writer has come, of what is known to be stored."""
+        return WriterEnd(self._writer, self._mark, self._seq)
 
     @property
     def doubt(self) -> Doubt | None:
@@ -178,18 +191,19 @@ class SpoolWriter:
         self._database = database
         self._errors = (DBAPIError, database.journal_engine.dialect.loaded_dbapi.Error)
 
-    def append(self, name: str, first_seq: int, rows: Sequence[NewRow]) -> None:
+    def append(self, name: str, first_seq: int, rows: Sequence[NewRow]) -> WriterEnd:
         """Store rows as first_seq and on of the writer of that name; those that are there already are left out."""
         try:
             with self._appender() as appender:
                 writer = self._writer(name)
-                stored = max(0, appender.last_seq(writer) - first_seq + 1)
+                stored = max(0, appender.last_seq(writer.id) - first_seq + 1)
                 if stored < len(rows):
-                    appender.insert(writer, first_seq + stored, rows[stored:])
+                    appender.insert(writer.id, first_seq + stored, rows[stored:])
+                return WriterEnd(writer.id, _mark_of(writer), first_seq + len(rows) - 1)
         except self._errors as error:
             raise _unavailable(self._database, error) from error
 
-    def settle(self, doubt: Doubt, rows: Sequence[NewRow]) -> None:
+    def settle(self, doubt: Doubt, rows: Sequence[NewRow]) -> WriterEnd:
         """Store rows in the very place where they may be already, or may yet come to be.
 
         The key lets only one of both in. A database that was put back to before it knew the writer may have given its
@@ -199,10 +213,10 @@ class SpoolWriter:
             with self._database.journal_read() as conn:
                 found = conn.execute(select(writer_table).where(writer_table.c.id == doubt.writer)).one_or_none()
             if found is None or _mark_of(WriterRow(*found)) != doubt.mark:
-                self.append(sha256(f"{doubt}".encode()).hexdigest(), doubt.first_seq, rows)
-                return
+                return self.append(sha256(f"{doubt}".encode()).hexdigest(), doubt.first_seq, rows)
             with self._appender() as appender:
                 appender.insert(doubt.writer, doubt.first_seq, rows, again=True)
+            return WriterEnd(doubt.writer, doubt.mark, doubt.first_seq + len(rows) - 1)
         except self._errors as error:
             raise _unavailable(self._database, error) from error
 
@@ -215,15 +229,15 @@ class SpoolWriter:
             with suppress(*self._errors):
                 appender.close()
 
-    def _writer(self, name: str) -> int:
+    def _writer(self, name: str) -> WriterRow:
         """Return the writer of that name, made if there is none: one, though an earlier attempt may yet be committed.
 
         The locking read waits for such an attempt.
         """
-        query = select(writer_table.c.id).where(writer_table.c.kind == "spool", writer_table.c.name == name)
+        query = select(writer_table).where(writer_table.c.kind == "spool", writer_table.c.name == name).limit(1)
         with self._database.journal_write() as conn:
-            known = conn.execute(query).scalar() or conn.execute(query.with_for_update()).scalar()
-            return _insert_writer(conn, "spool", name, now_us()).id if known is None else int(known)
+            known = conn.execute(query).first() or conn.execute(query.with_for_update()).first()
+            return _insert_writer(conn, "spool", name, now_us()) if known is None else WriterRow(*known)
 
 
 def _insert_writer(conn: Connection, kind: str, name: str, started_us: int) -> WriterRow:
@@ -242,6 +256,15 @@ def _mark_of(row: WriterRow) -> str:
 def _unavailable(database: Database, error: Exception) -> JournalUnavailable:
     words = driver_words(error) if isinstance(error, DBAPIError) else " ".join(str(error).split())
     return JournalUnavailable(f"journal {database} cannot be written: {words}")
+
+
+def lost_rows(conn: Connection, end: WriterEnd) -> int:
+    """Return how many rows the journal lacks at the end of what a writer has stored."""
+    found = conn.execute(select(writer_table).where(writer_table.c.id == end.writer)).one_or_none()
+    if found is None or _mark_of(WriterRow(*found)) != end.mark:
+        return end.seq
+    last = conn.execute(select(func.max(journal_table.c.seq)).where(journal_table.c.writer == end.writer)).scalar()
+    return max(0, end.seq - (last or 0))
 
 
 def register_source(database: Database, source: Source) -> int:

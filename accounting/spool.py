@@ -29,6 +29,7 @@ from accounting.journal import (
     source_settings,
 )
 from accounting.radius import metrics
+from accounting.taken import Taken
 
 RETRY_S = (0.5, 1.0, 2.0, 5.0)
 CHUNK_ROWS = 500
@@ -136,7 +137,8 @@ class SpooledJournal:
         self._ids: dict[int, int] = {}
         self._spool = take_spool(folder, bytes_max)
         self._recovery = Recovery()
-        self._mover = Mover(database, self._spool, self._recovery, folder, bytes_max)
+        self._taken = Taken(self._spool.path, database)
+        self._mover = Mover(database, self._spool, self._recovery, self._taken, folder, bytes_max)
 
     def open(self, away: str = "") -> None:
         """Begin; `away` tells why the database cannot be written yet. JournalUnavailable if it refuses."""
@@ -161,6 +163,7 @@ class SpooledJournal:
         if not self._recovery.is_away:
             try:
                 self._writer.append(self._numbered(rows))
+                self._taken.note(self._writer.end)
                 return
             except (DBAPIError, JournalUnavailable) as error:
                 cause = _words(error)
@@ -180,6 +183,7 @@ class SpooledJournal:
     def close(self) -> None:
         """Give connections and files back; what waits in the spool waits for the next start."""
         self._mover.stop()
+        self._taken.keep()
         self._writer.close()
         self._spool.close()
 
@@ -200,11 +204,14 @@ class SpooledJournal:
 class Mover(Thread):
     """Moves spools into the journal whenever the database answers; tells Recovery how that goes."""
 
-    def __init__(self, database: Database, spool: Spool, recovery: Recovery, folder: Path, bytes_max: int) -> None:
+    def __init__(
+        self, database: Database, spool: Spool, recovery: Recovery, taken: Taken, folder: Path, bytes_max: int
+    ) -> None:
         super().__init__(name="spool-mover", daemon=True)
         self._database = database
         self._spool = spool
         self._recovery = recovery
+        self._taken = taken
         self._folder = folder
         self._bytes_max = bytes_max
         self._out = SpoolWriter(database)
@@ -213,12 +220,12 @@ class Mover(Thread):
         self._failures = 0
         self._said_at = -ALARM_EVERY_S
         self._looked_at = 0.0
-        self._may_be_left = True  # the folder may hold spools of processes that ended
+        self._is_new = True  # the database may be another, the folder may hold spools of processes that ended
         self._depth = Depth(0, 0, 0, None)
 
     def begin(self) -> None:
         """The database is away."""
-        self._may_be_left = True
+        self._is_new = True
         self._wanted.set()
 
     def stop(self) -> None:
@@ -233,29 +240,44 @@ class Mover(Thread):
             self._wanted.clear()
             try:
                 depth = self._look()
-                if self._recovery.is_away or depth.rows or depth.doubtful or self._may_be_left:
+                if self._recovery.is_away or depth.rows or depth.doubtful or self._is_new:
                     self._move_all()
                 self._failures = 0
+                self._taken.keep_in_time()
                 self._wanted.wait(LOOK_S)
             except Exception as error:  # noqa: BLE001 - a thread that ends here would let the spool wait for ever
                 if not isinstance(error, SpoolUnavailable):
                     self._recovery.failed()
-                self._may_be_left = True
+                self._is_new = True
                 self._alarm(_words(error))
                 self._ending.wait(RETRY_S[min(self._failures, len(RETRY_S) - 1)])
                 self._failures += 1
 
     def _move_all(self) -> None:
         self._database.refuse_journal()
+        is_new, self._is_new = self._is_new, False
+        if is_new:
+            self._tell_lost()
         try:
             self._move(self._spool)
         except SpoolUnavailable:
             self._recovery.took()  # the database answers, and a file that cannot be read is no place for more
             raise
         self._recovery.took()
-        if self._may_be_left:
-            self._may_be_left = False
+        if is_new:
             self._move_left()
+
+    def _tell_lost(self) -> None:
+        """Say what the database had taken and has no more; before it is moved what would hide that."""
+        for end, rows in self._taken.lost():
+            metrics.LOST.inc(rows)
+            log.error(
+                "the database has lost requests that it had taken; was it restored from a backup?",
+                rows=rows,
+                writer=end.writer,
+                began=end.mark,
+                up_to_seq=end.seq,
+            )
 
     def _move_left(self) -> None:
         for left in free_spools(self._folder, self._bytes_max):
@@ -274,7 +296,7 @@ class Mover(Thread):
         moved = 0
         while doubtful := spool.doubtful():
             for doubt, rows in doubtful:
-                self._out.settle(doubt, self._numbered(spool, rows, ids))
+                self._taken.note(self._out.settle(doubt, self._numbered(spool, rows, ids)))
                 spool.settle(doubt, len(rows))
                 moved += len(rows)
         for generation, name in spool.generations():
@@ -282,7 +304,7 @@ class Mover(Thread):
                 waiting = spool.read_next(generation, CHUNK_ROWS)
                 if not waiting.rows:
                     break
-                self._out.append(name, waiting.first_seq, self._numbered(spool, waiting.rows, ids))
+                self._taken.note(self._out.append(name, waiting.first_seq, self._numbered(spool, waiting.rows, ids)))
                 self._recovery.took()
                 spool.forget(generation, waiting.first_seq + len(waiting.rows) - 1)
                 moved += len(waiting.rows)
@@ -293,7 +315,7 @@ class Mover(Thread):
             spool.forget_generations()
             if not self._ending.is_set():
                 log.warning("the spool was moved into the journal", file=str(spool.path), rows=moved)
-        while spool.shrink():
+        while not self._ending.is_set() and spool.shrink():
             self._ending.wait(BETWEEN_CHUNKS_S)
 
     def _numbered(self, spool: Spool, rows: Sequence[NewRow], ids: dict[int, int]) -> list[NewRow]:

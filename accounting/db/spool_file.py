@@ -23,6 +23,7 @@ SLOTS_MAX = 1000
 DAY_US = 86_400 * 1_000_000
 FREE_PAGES_KEPT = 4096
 SHRINK_PAGES = 1000
+"""Of 4096 octets."""
 
 _WHOLE = " AND ".join(
     f"typeof({column}) = '{kind}'"

@@ -26,6 +26,7 @@ SPOOL_OLDEST = Gauge(
     "Age of the oldest request in the spool; 0: it is empty",
     multiprocess_mode="livemax",
 )
+LOST = Counter("tollbook_journal_lost_total", "Requests that the database had taken from a receiver and has no more")
 PENDING = Gauge(
     "tollbook_receiver_pending", "Verified requests that wait for their commit", multiprocess_mode="livesum"
 )

@@ -200,6 +200,7 @@ def test_database_is_restored_from_an_older_backup(server: RestartableServer, tm
         before, lost, lost_too, after = (site.acknowledged_of(load) for load in range(4))
         _wait_until_journalled(site, before | after)
         assert not (lost | lost_too) & site.journalled().keys()
+        assert "the database has lost requests that it had taken" in site.said()
         site.check_charges()
         differences = site.run("verify", status=1)
         assert "some are missing" in differences

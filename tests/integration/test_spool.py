@@ -4,6 +4,7 @@ import sqlite3
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import pytest
@@ -18,8 +19,9 @@ from accounting.db.spool_file import take_spool
 from accounting.db.tables import journal, writer
 from accounting.db.url import parse_url
 from accounting.event import Source
-from accounting.journal import JournalUnavailable, SpoolWriter, load_sources
+from accounting.journal import JournalUnavailable, JournalWriter, SpoolWriter, load_sources
 from accounting.spool import RELAPSE_S, WELL_S, Recovery, SourceList, SpooledJournal
+from accounting.taken import Taken
 from tests.support.spool import MIB, PEER, missing, raws, rows, until, wait_until_stored
 
 
@@ -147,6 +149,82 @@ def test_a_database_that_forgot_the_writer_gets_its_rows_under_another(
     store.open()
     wait_until_stored(database, rows(5, 5))
     assert missing(database) == 5
+
+
+def _lost(logs: list[Any]) -> list[int]:
+    return [line["rows"] for line in logs if line["event"].startswith("the database has lost")]
+
+
+def _put_back(database: Database) -> None:
+    """Make the database what it was before anything came by the spool, and one row younger."""
+    with database.journal_write() as conn:
+        spooled = select(writer.c.id).where(writer.c.kind == "spool")
+        conn.execute(delete(journal).where(journal.c.writer.in_(spooled) | (journal.c.seq == 5)))
+        conn.execute(delete(writer).where(writer.c.kind == "spool"))
+
+
+def test_a_database_that_lost_what_came_by_the_spool_is_told_once(store: SpooledJournal, database: Database) -> None:
+    store.open()
+    store.append(rows(0, 5))
+    with capture_logs() as logs:
+        for n in (5, 10):
+            Refusing(store, 1, after=False)
+            store.append(rows(n, 5))
+            wait_until_stored(database, rows(0, n + 5))
+        assert _lost(logs) == []
+        _put_back(database)
+        store._mover.begin()
+        until(lambda: len(_lost(logs)) == 3)
+        store._mover.begin()
+        until(lambda: not store._mover._is_new)
+    assert sorted(_lost(logs)) == [1, 5, 5]
+
+
+def test_what_is_stored_while_it_is_compared_is_not_lost(database: Database, tmp_path: Path) -> None:
+    taken = Taken(tmp_path / "1.spool", database)
+    writing = JournalWriter(database, "receiver", "test")
+
+    def write() -> None:
+        for n in range(300):
+            writing.append(rows(n, 1))
+            taken.note(writing.end)
+
+    thread = Thread(target=write)
+    thread.start()
+    while thread.is_alive():
+        assert taken.lost() == []
+    thread.join()
+    writing.close()
+    assert taken.lost() == []
+
+
+def test_a_loss_between_two_starts_is_told_by_the_second(
+    sources: SourceList, database: Database, tmp_path: Path
+) -> None:
+    folder = tmp_path / "spool"
+
+    def start(database: Database = database) -> list[int]:
+        with capture_logs() as logs, closing(SpooledJournal(database, "test", sources, folder, MIB)) as store:
+            store.open()
+            until(lambda: not store._mover._is_new and store._recovery._well_since is not None)
+        return _lost(logs)
+
+    with closing(SpooledJournal(database, "test", sources, folder, MIB)) as store:
+        store.open()
+        store.append(rows(0, 5))
+        store._recovery.fell()
+        store.append(rows(5, 5))
+        wait_until_stored(database, rows(0, 10))
+    notes = (folder / "1.taken").read_text()
+    assert start() == []
+    _put_back(database)
+    (folder / "1.taken").write_text(notes.replace(str(database), "another database"))
+    assert start() == []
+    (folder / "1.taken").write_text(notes[:-9])
+    assert start() == []
+    (folder / "1.taken").write_text(notes)
+    assert sorted(start()) == [1, 5]
+    assert start() == []
 
 
 def test_sources_are_registered_when_rows_are_moved(store: SpooledJournal, database: Database) -> None:
