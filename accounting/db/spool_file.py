@@ -243,8 +243,19 @@ def _opened(path: Path, lock: IO[bytes], bytes_max: int) -> Spool:
 
 
 def look_into(folder: Path) -> Iterator[tuple[Path, Depth | str]]:
-    """Yield each spool of a folder and what it holds, or why that cannot be told; changes nothing."""
-    for path in sorted(folder.glob(f"*{SUFFIX}*")):
+    """Yield each spool of a folder and what it holds, or why that cannot be told; changes nothing.
+
+    TollbookError if the folder cannot be read: glob() would take it for an empty one.
+    """
+    try:
+        paths = sorted(folder.iterdir())
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise TollbookError(
+            f"spool {folder} cannot be read: {error.strerror}; run this as the receiver's user"
+        ) from error
+    for path in paths:
         if path.suffix == SUFFIX:
             try:
                 connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=BUSY_S)

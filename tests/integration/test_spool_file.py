@@ -228,6 +228,15 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         take_spool(tmp_path / "file", MIB)
 
 
+def test_status_of_a_folder_that_cannot_be_read_is_not_nothing(tmp_path: Path) -> None:
+    config = tmp_path / "tollbook.toml"
+    config.write_text('[database]\nurl = "sqlite:///t.db"\n')
+    (tmp_path / "spool").write_text("")
+    with pytest.raises(TollbookError, match="cannot be read"):
+        list(look_into(tmp_path / "spool"))
+    assert CliRunner().invoke(app, ["spool", "status", "--config", str(config)]).exit_code == 1
+
+
 def test_status_tells_what_waits(tmp_path: Path) -> None:
     config = tmp_path / "tollbook.toml"
     config.write_text('[database]\nurl = "sqlite:///t.db"\n')
