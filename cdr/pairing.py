@@ -12,6 +12,7 @@ from cdr.pairing_calls import answer_code, call_of, disposition_of, setup_of
 from cdr.pairing_cut import CUT_REASON, by_call_id, mend_tags
 from cdr.pairing_ends import side_of
 from cdr.pairing_evidence import (
+    APART_US,
     BEGINNINGS,
     DURATION_MAX_MS,
     UNPAIRED,
@@ -66,7 +67,7 @@ def _parts(
         whole, held = mend_tags(group)
         for part, reason in ((whole, CUT_REASON if is_cut else ""), (held, CUT_REASON)):
             for party in by_party(part) if part else ():
-                times = sorted({at_us for name in party.names for at_us in reboots.get(name, ())})
+                times = sorted({at_us for nas in party.nases for at_us in reboots.get(nas, ())})
                 yield party.events, times, reason or (SESSION_REASON if party.is_doubtful else "")
 
 
@@ -131,7 +132,9 @@ def _plain_us(start: AccountingEvent, stop: AccountingEvent, limits: PairingLimi
     if stop.duration_ms is None:
         return lasted_us
     told_us = stop.duration_ms * 1000
-    return told_us if told_us >= 0 and 0 <= lasted_us - told_us <= limits.max_age_us else None
+    # a session that began much later than this Start is another one of its id
+    apart_us = APART_US if start.is_session else limits.max_age_us
+    return told_us if told_us >= 0 and 0 <= lasted_us - told_us <= apart_us else None
 
 
 def _plain(

@@ -10,6 +10,7 @@ from accounting.event import AccountingEvent, EventKind
 from cdr.pairing_evidence import (
     CLOCK_SLACK_US,
     DURATION_MAX_MS,
+    HOUR_US,
     SECOND_US,
     PairingLimits,
     by_reporter,
@@ -21,7 +22,6 @@ from cdr.pairing_evidence import (
 )
 
 DISAGREE_MS = 2_500  # reports in whole seconds of one call differ by up to this
-HOUR_US = 3600 * 1_000_000  # the doubled hour of autumn
 NO_MEDIA_END = "ICE session"  # the media went past the relay: their end is not known
 HOLD_US = 10 * SECOND_US  # media that stop so soon after a re-INVITE are on hold, not dead
 MEDIA_GAP = "media_gap"  # a flag: the media were dead long before the BYE, and their end counts

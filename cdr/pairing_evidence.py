@@ -9,8 +9,10 @@ from typing import NamedTuple
 from accounting.event import AccountingEvent, EventKind
 
 SECOND_US = 1_000_000
+HOUR_US = 3600 * SECOND_US
 CLOCK_SLACK_US = 2 * SECOND_US  # reports are dated in whole seconds: two of one instant may differ by this
 DURATION_MAX_MS = 30 * 86_400_000  # longer is no call but a clock that jumped (a uint32 wraps at 49.7 days)
+APART_US = HOUR_US  # by this a session's Start may lie before what its length is counted from: ringing, a voice menu
 RINGING_MAX_US = 180 * SECOND_US  # a proxy lets a branch ring for so long (RFC 3261 16.6, Timer C)
 
 BEGINNINGS = frozenset((EventKind.START, EventKind.FAILED, EventKind.COMPLETE))  # records of an INVITE
@@ -57,6 +59,12 @@ def told_ms(event: AccountingEvent) -> int | None:
     return told if told is not None and 0 <= told <= DURATION_MAX_MS else None
 
 
+def told_began_us(event: AccountingEvent) -> int | None:
+    """Return when the call began, if an event that is not of its beginning tells: to the second."""
+    told = told_ms(event)
+    return None if told is None else (event.at_us - told * 1000) // SECOND_US * SECOND_US
+
+
 def reporter(event: AccountingEvent) -> tuple[str, str]:
     """Return whose clock dated the event: client and NAS, for one client entry may stand for several hosts."""
     return event.source, event.nas
@@ -101,10 +109,21 @@ def distinct(events: Sequence[AccountingEvent]) -> tuple[list[AccountingEvent], 
 def _identity(event: AccountingEvent) -> tuple[object, ...]:
     if event.kind is EventKind.INTERIM:  # only that the call still lived then can matter: the latest tells all
         tags = (event.from_tag, event.to_tag) if event.from_tag < event.to_tag else (event.to_tag, event.from_tag)
-        return (event.kind, *tags, event.source, event.nas, told_ms(event) is None)
+        return (event.kind, *tags, event.source, event.nas, *_call_of(event))
     if event.kind is EventKind.OPERATOR:  # the last word counts, so saying it again later is a word of its own
         return event.received_us, *content(event)
     return content(event)
+
+
+def _call_of(event: AccountingEvent) -> tuple[object, ...]:
+    """Return what tells an interim update's call from others of its id: its beginning, else the hour; the parties.
+
+    An id is used again: the update of a later session must not take the place of an earlier one's, all that may be
+    left of it.
+    """
+    began_us = told_began_us(event)
+    when = (True, event.at_us // HOUR_US) if began_us is None else (False, began_us)
+    return *when, *sorted((event.caller_uri, event.called_uri)), event.translated_uri, event.auth_user
 
 
 def _is_preferred(event: AccountingEvent, rival: AccountingEvent) -> bool:

@@ -8,18 +8,21 @@ from collections.abc import Iterable, Sequence
 from accounting.event import AccountingEvent, EventKind
 from cdr.pairing_evidence import (
     ANSWERS,
+    APART_US,
     BEGINNINGS,
     CLOCK_SLACK_US,
     RINGING_MAX_US,
     Evidence,
     PairingLimits,
     in_order,
+    reporter,
     same_but_time,
     told_ms,
 )
 from cdr.pairing_legs import is_next_call
 
 Tags = tuple[str, str]
+LENGTHS = (EventKind.STOP, EventKind.COMPLETE)  # what tells how long a session lasted
 CLAIMS = (EventKind.COMPLETE, EventKind.START, EventKind.FAILED)  # whose tags are the caller's, if they differ
 
 
@@ -174,12 +177,42 @@ def _is_reuse(
     ends = []
     for to_tag in answered:
         end_us = _recorded_end_us(call, to_tag, everything, began_us)
+        if end_us is None and _is_other_session(event, call, everything):
+            return True
         if end_us is None:  # silent for so long that it was closed without an end
             end_us = seen_us + limits.max_age_us
         ends.append(end_us)
     if event.is_session and event.kind is EventKind.COMPLETE and all(b.kind is EventKind.COMPLETE for b in call):
         return began_us >= max(ends) > _began_us(call[0])  # CDRs of one channel, one after the other: a transfer
     return began_us > max(ends) + limits.reuse_gap_us
+
+
+def _is_other_session(
+    event: AccountingEvent,
+    call: Iterable[AccountingEvent],
+    everything: Iterable[AccountingEvent],
+) -> bool:
+    """Return whether a NAS gave an id again though the end of the call before was not reported.
+
+    A Start later than its Starts shows it if it names others, or if a record tells that it began with it; a record of
+    how long the call lasted shows it by itself. By one reporter's own times only.
+    """
+    own = [other for other in call if other.timed and reporter(other) == reporter(event)]
+    began_us = _began_us(event)
+    if not (event.is_session and event.timed and own) or began_us <= max(map(_began_us, own)) + APART_US:
+        return False
+    if event.kind is EventKind.START:
+        named = [other for other in own if other.caller_uri or other.called_uri]
+        is_others = event.caller_uri or event.called_uri
+        if is_others and named and all(_parties(other) != _parties(event) for other in named):
+            return True
+        told = [e for e in everything if e.kind in LENGTHS and e.timed and told_ms(e) is not None]
+        return any(abs(_began_us(e) - began_us) <= APART_US for e in told if reporter(e) == reporter(event))
+    return event.kind in LENGTHS
+
+
+def _parties(event: AccountingEvent) -> tuple[str, str]:
+    return event.caller_uri, event.called_uri
 
 
 def _is_repeat(event: AccountingEvent, earlier: Iterable[AccountingEvent]) -> bool:

@@ -101,6 +101,12 @@ def nas_address_of(report: Report) -> str:
     return ""
 
 
+def beside_name(report: Report) -> str:
+    """Return the NAS's address if it is known by a name too: by its address alone a NAS is known in tables."""
+    address = nas_address_of(report)
+    return address if report.nas_id is not None and text_of(report.nas_id) != address else ""
+
+
 def method_of(value: bytes | None, flags: list[str]) -> str:
     """Return a Sip-Method by name, "" if absent: four octets of method bits, digits, or the name itself.
 
@@ -220,7 +226,7 @@ def _event(
         from_tag=text_of(report.from_tag),
         to_tag=text_of(report.to_tag),
         nas=nas_of(report, row),
-        nas_address=nas_address_of(report) if is_session and report.nas_id is not None else "",
+        nas_address=beside_name(report) if is_session else "",
         is_session=is_session,
         timed=timed,
         sip_code=code,

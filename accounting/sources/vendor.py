@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from accounting.event import AccountingEvent, EventKind
 from accounting.radius.attributes import Malformed, vendor_attributes
 from accounting.sources.fields import Report, Row, Setup, stamp
-from accounting.sources.sip import nas_address_of, nas_of
+from accounting.sources.sip import beside_name, nas_of
 from accounting.sources.values import (
     ABSURD_MS,
     DAY_US,
@@ -98,7 +98,7 @@ def session_event(
         *stamp(row, source, kind, at_us),
         call_id=call_id,
         nas=nas_of(report, row),
-        nas_address=nas_address_of(report) if report.nas_id is not None else "",
+        nas_address=beside_name(report),
         is_session=True,
         timed=timed,
         terminate_cause=terminate_cause,

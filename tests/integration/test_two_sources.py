@@ -144,6 +144,40 @@ def test_row_of_radacct_is_the_session_of_its_packets(
     assert twice.differences() == ()
 
 
+def gateway_call(name: str, at: int, lasted: int) -> list[bytes]:
+    """Return the packets of a session with the id 7 of one of many gateways that count from 1."""
+    said = ((44, "7"), (32, name), (4, 0xC000020A), (1, "alice@lab.example"), (31, "+4930"), (30, "+4940"))
+    end = request(SECRET, (40, 2), (55, T0 + at + lasted), (46, lasted), *said)
+    return [request(SECRET, (40, 1), (55, T0 + at), *said), end]
+
+
+@pytest.mark.parametrize("sip_first", [True, False])
+def test_call_id_that_a_caller_chose_voids_no_gateways_calls(twice: Twice, sip_first: bool) -> None:
+    twice.sell(DECK.format(step=1))
+    twice.tollbook("account", "identify", "acme", "--user", "alice@lab.example")
+    for is_sip in (sip_first, not sip_first):
+        if is_sip:
+            mallory = {"caller": "sip:mallory@lab.example", "user": "mallory@lab.example"}
+            twice.journal(invite("7", 0, **mallory), bye("7", 5))
+        else:
+            twice.gateway(*gateway_call("gw-1", 0, 90), *gateway_call("gw-2", -30 * 86_400, 60))
+        twice.process()
+    assert [cdr.billed_s for cdr in twice.cdrs() if cdr.nas == "gw-2"] == [60]
+    kinds = [charge.kind for charge in twice.charges()]
+    assert kinds.count("charge") - kinds.count("reversal") == 2  # that of gw-1, in the same minute, is held
+    assert twice.differences() == ()
+
+
+def test_gateways_with_one_address_and_one_session_id_are_charged_each(twice: Twice) -> None:
+    twice.sell(DECK.format(step=1))
+    twice.tollbook("account", "identify", "acme", "--user", "alice@lab.example")
+    for name in ("gw-1", "192.0.2.10", "gw-2"):
+        twice.gateway(*gateway_call(name, 0, 90))
+        twice.process()
+    assert [cdr.billed_s for cdr in twice.cdrs()] == [90, 90, 90]
+    assert twice.differences() == ()
+
+
 def test_bare_user_of_a_column_is_the_user_of_the_uri(twice: Twice) -> None:
     user = "o'brien;--%20x"
     twice.journal(invite("c", 0, caller=f"sip:{user}@lab.example"), bye("c", 90))

@@ -80,6 +80,21 @@ def test_nas_is_named_by_itself_or_by_its_address(attributes: tuple[Attribute, .
 
 
 @pytest.mark.parametrize(
+    ("attributes", "address"),
+    [
+        (((32, "gw1"), (4, IPv4Address("10.0.0.1"))), "10.0.0.1"),
+        (((32, "10.0.0.1"), (4, IPv4Address("10.0.0.1"))), ""),  # else a packet would be taken for a table's row
+        (((32, "10.0.0.1"), (4, IPv4Address("192.168.0.1"))), "192.168.0.1"),
+        (((4, IPv4Address("10.0.0.1")),), ""),
+        (((32, "gw1"),), ""),
+    ],
+)
+def test_address_of_a_session_is_told_beside_the_name_only(attributes: tuple[Attribute, ...], address: str) -> None:
+    got = event(STOP, NOW, (CALL_ID, "s1"), (46, 5), *attributes, by=source("generic"))
+    assert (got.is_session, got.nas_address) == (True, address)
+
+
+@pytest.mark.parametrize(
     ("address", "own", "is_own"),
     [
         ("127.0.0.1", ("127.0.0.1",), True),
