@@ -28,6 +28,7 @@ from accounting.event import SEQ_BITS, Source, pack_ref, unpack_ref
 FETCH_SEQS_MAX = 1000
 NEWEST_WRITERS = 50
 DAY_US = 86_400 * 1_000_000
+PACKETS = ("receiver", "spool", "replay")  # the kinds of writers whose rows are packets
 
 
 class JournalRow(NamedTuple):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from accounting.db.engine import Database
 from accounting.event import AccountingEvent, Source, Untranslatable
-from accounting.journal import JournalRow, ends, fetch, load_sources, read_after
+from accounting.journal import PACKETS, JournalRow, ends, fetch, load_sources, read_after, writers
 from accounting.sources import translate
 
 
@@ -31,6 +31,11 @@ class EvidenceReader:
         """Return how many rows lie behind the offsets (writer -> seq)."""
         with self._database.journal_read() as conn:
             return sum(max(0, last - offsets.get(writer, 0)) for writer, last in ends(conn).items())
+
+    def writers_of_packets(self) -> frozenset[int]:
+        """Return the writers whose rows are packets, not rows of tables or anything else."""
+        with self._database.journal_read() as conn:
+            return frozenset(writer.id for writer in writers(conn) if writer.kind in PACKETS)
 
     def read_after(self, offsets: Mapping[int, int], limit: int) -> list[JournalRow]:
         """Return up to limit rows that lie behind the offsets (writer -> seq)."""

@@ -8,7 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from functools import cache
 
 from sqlalchemy import Connection
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError, StatementError
@@ -33,9 +33,11 @@ from cdr.call import PairedGroup
 from cdr.charging import Charging
 from cdr.evidence import EvidenceReader
 from cdr.pairing import PairingLimits, pair_group
+from cdr.pairing_sessions import is_row
 from cdr.plan import Plan, set_aside_row
-from cdr.reconcile import Stored
+from cdr.reconcile import Stored, concerned
 from cdr.store import batches, calls, exceptions
+from cdr.work import Work
 
 TRIES_MAX = 5
 SWEEP_MAX = 20_000
@@ -44,39 +46,6 @@ RESTARTS = (EventKind.NAS_ON, EventKind.NAS_OFF)
 NO_CALL = (EventKind.OTHER, *RESTARTS)
 
 log = get_logger(__name__)
-
-
-class Work(NamedTuple):
-    """What one batch is made of: journal rows, and groups (key -> hash) to look at again without new events."""
-
-    rows: tuple[JournalRow, ...] = ()
-    groups: tuple[tuple[str, int], ...] = ()
-    origin: str = "events_read"  # the count that the rows are taken from: read, exception or quarantined
-    gone: tuple[int, ...] = ()  # ids of exceptions (or refs of quarantined events) that the rows come from
-    rate_again: frozenset[int] = frozenset()  # CDRs to rate though nothing new is known of the call
-    kind: str = "process"
-    leaves_calls: bool = False  # a NAS's restart is only noted: its calls are looked at in work of their own
-
-    def halves(self) -> "tuple[Work, Work]":
-        """Return the same work in two parts."""
-        if self.rows:
-            middle = len(self.rows) // 2
-            first, last = self.rows[:middle], self.rows[middle:]
-            if not middle:  # one row and some groups
-                return self._replace(groups=()), self._replace(rows=(), gone=())
-            refs = {row.ref for row in first}
-            gone = set(self.gone)
-            return (
-                self._replace(rows=first, groups=(), gone=tuple(sorted(gone & refs))),
-                self._replace(rows=last, gone=tuple(sorted(gone - refs))),
-            )
-        middle = len(self.groups) // 2
-        return self._replace(groups=self.groups[:middle]), self._replace(groups=self.groups[middle:])
-
-    @property
-    def size(self) -> int:
-        """How many things a failure could come from."""
-        return len(self.rows) + len(self.groups)
 
 
 class Pipeline:
@@ -136,26 +105,28 @@ class Pipeline:
                 done = self.carry_out(first, now_us)
                 done.update(self.carry_out(last, now_us))
                 return done
-            if calls_cut_off := self._cut_off_by(work):
+            if cut_off := self._cut_off_by(work):
                 done = self.carry_out(work._replace(leaves_calls=True), now_us)
-                done.update(self.carry_out(Work(groups=calls_cut_off), now_us))
+                done.update(self.carry_out(cut_off, now_us))
                 return done
             PIPELINE_SET_ASIDE.inc()
             log.error("an event could not be processed and is set aside", error=type(error).__name__)
             return self._set_aside(work, error)
 
-    def _cut_off_by(self, work: Work) -> tuple[tuple[str, int], ...]:
-        """Return the groups (key, hash) that the restart of a NAS drew in: one bad call must not hide it from others.
+    def _cut_off_by(self, work: Work) -> Work | None:
+        """Return the work on the groups that the restart of a NAS drew in: one bad call must not hide it from others.
 
         Noted by itself it stands for all times, so that calls which are not reached now are ended by it when due.
         """
         if not work.rows or work.leaves_calls:
-            return ()
+            return None
         with self._database.read() as conn:
             events, _ = self._reader.translate(
                 work.rows, exceptions.load_overrides(conn, [row.ref for row in work.rows])
             )
-            return tuple(self._groups_of_nas(conn, [event for event in events if event.kind in RESTARTS]).items())
+            restarts = [event for event in events if event.kind in RESTARTS]
+            groups = tuple(self._groups_of_nas(conn, restarts).items())
+        return Work(groups=groups, nases=_names(restarts)) if groups else None
 
     def attempt(self, work: Work, now_us: int) -> Counter[str]:
         """Commit this work as it is, or raise; what the database asks to be tried again is tried again."""
@@ -203,8 +174,7 @@ class Pipeline:
             plan.exceptions_gone.extend(work.gone)
 
         arrived, keys = self._sort(conn, plan, events, work)
-        stored = calls.load_stored(conn, keys)
-        known, moved = self._known(conn, stored)
+        stored, known, moved = self._concerned(conn, plan, work, arrived, keys)
         if moved:
             more = {key: key_hash(key) for _, key in moved if key not in keys}
             keys |= more
@@ -273,10 +243,47 @@ class Pipeline:
         """Return the groups (key -> hash) that these restarts may concern."""
         if not reboots:
             return {}
-        names = {name for event in reboots for name in (event.nas, event.nas_address) if name}
+        names = _names(reboots)
         times = [event.at_us for event in reboots]
         since = clock.from_us(min(times) - self._limits.max_age_us)
         return calls.groups_of_nas(conn, names, since, clock.from_us(max(times)))
+
+    def _concerned(
+        self,
+        conn: Connection,
+        plan: Plan,
+        work: Work,
+        arrived: Mapping[str, Sequence[AccountingEvent]],
+        keys: Mapping[str, int],
+    ) -> tuple[dict[str, Sequence[Stored]], dict[int, AccountingEvent], list[tuple[str, str]]]:
+        """Return the stored calls to look at by group, their events by position, and what _known says has moved."""
+        of_packets = cache(self._reader.writers_of_packets)
+        swept, restarted = dict(work.groups), work.nases | _names(plan.reboots)
+        narrowed: dict[str, int] = {}
+
+        def keep(key: str, group: Sequence[Stored]) -> Sequence[Stored]:
+            new = arrived.get(key, ())
+            if work.kind == "retry" or any(is_row(event) or not event.is_session for event in new):
+                return group
+            nases = restarted | {event.nas for event in new}
+            if key in swept:
+                nases |= {s.nas for s in group if s.open_refs is not None or s.id in work.rate_again}
+            some = concerned(group, nases, of_packets)
+            if len(some) < len(group):
+                narrowed[key] = keys[key]
+            return some
+
+        stored = calls.load_stored(conn, keys, keep)
+        known, moved = self._known(conn, stored)
+        wider = {
+            key: narrowed[key]
+            for key in narrowed
+            if any(not known[ref].is_session for s in stored[key] for ref in s.refs)
+        }
+        if wider:
+            stored |= calls.load_stored(conn, wider)
+            known, moved = self._known(conn, stored)
+        return stored, known, moved
 
     def _known(
         self, conn: Connection, stored: Mapping[str, Sequence[Stored]]
@@ -311,7 +318,7 @@ class Pipeline:
         known: Mapping[int, AccountingEvent],
     ) -> dict[str, list[int]]:
         sessions = [event for events in (*arrived.values(), known.values()) for event in events if event.is_session]
-        nases = {name for event in sessions for name in (event.nas, event.nas_address) if name}
+        nases = _names(sessions)
         if not nases:
             return {}
         found = batches.load_reboots(conn, sorted(nases))
@@ -386,6 +393,11 @@ class Pipeline:
         if not plan.exception_rows:
             raise error
         return self._commit(plan, work, offsets, batch_id)
+
+
+def _names(events: Iterable[AccountingEvent]) -> frozenset[str]:
+    """Return all that the NASes of these events are known by."""
+    return frozenset(name for event in events for name in (event.nas, event.nas_address) if name)
 
 
 def _bundles(keys: Iterable[str], moved: Iterable[tuple[str, str]]) -> Iterable[Sequence[str]]:

@@ -3,9 +3,10 @@
 Pure. Evidence is owned once: each journal position by one open call, one exception or one latest CDR revision.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
+from accounting.event import SEQ_BITS
 from cdr.call import Call
 
 
@@ -14,6 +15,7 @@ class Stored(NamedTuple):
 
     id: int
     key: str
+    nas: str = ""
     open_refs: tuple[int, ...] | None = None  # None: no such row
     open_due_us: int = 0
     exception_refs: tuple[int, ...] | None = None
@@ -23,11 +25,31 @@ class Stored(NamedTuple):
     cdr_refs: tuple[int, ...] = ()
     cdr_attempts: int = 0
     cdr_void: bool = False
+    cdr_of_session: bool = True  # by what its CDR shows: it may be of a SIP call, or of legs, if not
 
     @property
     def refs(self) -> tuple[int, ...]:
         """All journal positions that this call owns."""
         return (self.open_refs or ()) + (self.exception_refs or ()) + self.cdr_refs
+
+
+def concerned(
+    stored: Sequence[Stored], nases: frozenset[str], of_packets: Callable[[], frozenset[int]]
+) -> Sequence[Stored]:
+    """Return those of a group's stored calls that sessions which packets of these NASes tell of can change.
+
+    Gateways count their sessions from 1, so many may share an id, but packets of different NASes are told apart. A SIP
+    call, and what did not come as a packet (by the writers `of_packets`), may be of any: then it is all. NASes of which
+    something waits are taken too, for only its events tell what it is. All calls of a NAS are taken, or none.
+    """
+    nases |= {s.nas for s in stored if s.open_refs is not None or s.exception_refs is not None}
+    near = [s for s in stored if s.nas in nases]
+    if len(near) == len(stored):
+        return stored
+    packets = of_packets()
+    if any(not s.cdr_of_session or any(ref >> SEQ_BITS not in packets for ref in s.refs) for s in stored):
+        return stored
+    return near
 
 
 class Match(NamedTuple):

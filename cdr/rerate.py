@@ -13,10 +13,11 @@ from accounting.base.config import Settings
 from accounting.base.log import get_logger
 from accounting.base.money import format_micros
 from accounting.db.engine import Database
-from cdr.pipeline import Pipeline, Work, may_be_of_data
+from cdr.pipeline import Pipeline, may_be_of_data
 from cdr.settle import CdrRow
 from cdr.store import calls
 from cdr.store.batches import last_batch
+from cdr.work import Work
 
 GROUPS_PER_BATCH = 5_000
 

@@ -9,11 +9,12 @@ from accounting.event import Source, Untranslatable
 from accounting.journal import JournalRow, fetch, load_sources, register_source
 from accounting.radius.source_version import source_version
 from accounting.sources import translate
-from cdr.pipeline import Pipeline, Work, may_be_of_data
+from cdr.pipeline import Pipeline, may_be_of_data
 from cdr.rerate import rerate
 from cdr.settle import unpack_refs
 from cdr.store import exceptions
 from cdr.store.calls import SET_ASIDE
+from cdr.work import Work
 
 log = get_logger(__name__)
 

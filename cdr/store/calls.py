@@ -1,6 +1,6 @@
 """Tables open_call, cdr and charge: calls that wait, calls as they were, what they cost."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -11,36 +11,45 @@ from cdr.reconcile import Stored
 from cdr.settle import CdrRow, Charge, LiveCharge, pack_refs, unpack_refs
 from cdr.store.tables import call_exception, cdr, charge, open_call
 
+GROUPS_PER_QUERY = 500  # many NASes may share an id: thousands of calls a group
+Keep = Callable[[str, Sequence[Stored]], Sequence[Stored]]
 SET_ASIDE = "processing_failed"  # the reason of events that a batch could not be made with: not evidence until retried
 
 
-def load_stored(conn: Connection, keys: dict[str, int]) -> dict[str, list[Stored]]:
-    """Return what is stored of the groups with these keys (key -> hash)."""
+def load_stored(conn: Connection, keys: Mapping[str, int], keep: Keep | None = None) -> dict[str, Sequence[Stored]]:
+    """Return what is stored of the groups with these keys (key -> hash), or what `keep` returns of each."""
+    groups: dict[str, Sequence[Stored]] = {}
+    hashes = sorted(set(keys.values()))
+    for at in range(0, len(hashes), GROUPS_PER_QUERY):
+        for key, stored in _stored_of(conn, keys, hashes[at : at + GROUPS_PER_QUERY]).items():
+            groups[key] = keep(key, stored) if keep else stored
+    return groups
+
+
+def _stored_of(conn: Connection, keys: Mapping[str, int], hashes: Sequence[int]) -> dict[str, list[Stored]]:
     found: dict[tuple[str, int], Stored] = {}
 
-    def of(key: str, call_id: int) -> Stored:
-        return found.get((key, call_id)) or Stored(call_id, key)
+    def of(row: Row[Any]) -> Stored:
+        return found.get((row.call_key, row.id)) or Stored(row.id, row.call_key, row.nas)
 
-    for hashes in key_chunks(sorted(set(keys.values()))):
-        for row in conn.execute(_open_of(hashes)):
-            if row.call_key in keys:
-                found[row.call_key, row.id] = Stored(
-                    row.id, row.call_key, open_refs=unpack_refs(row.events), open_due_us=row.due_us
-                )
-        for row in conn.execute(_exceptions_of(hashes)):
-            if row.call_key in keys:
-                found[row.call_key, row.id] = of(row.call_key, row.id)._replace(
-                    exception_refs=unpack_refs(row.events), exception_reason=row.reason
-                )
-        for row in conn.execute(_latest_of(hashes)):
-            if row.call_key in keys:
-                found[row.call_key, row.id] = of(row.call_key, row.id)._replace(
-                    cdr_revision=row.revision,
-                    cdr_digest=row.digest,
-                    cdr_refs=unpack_refs(row.events),
-                    cdr_attempts=row.attempts,
-                    cdr_void=row.disposition == "void",
-                )
+    for row in conn.execute(_open_of(hashes)):
+        if row.call_key in keys:
+            found[row.call_key, row.id] = of(row)._replace(open_refs=unpack_refs(row.events), open_due_us=row.due_us)
+    for row in conn.execute(_exceptions_of(hashes)):
+        if row.call_key in keys:
+            found[row.call_key, row.id] = of(row)._replace(
+                exception_refs=unpack_refs(row.events), exception_reason=row.reason
+            )
+    for row in conn.execute(_latest_of(hashes)):
+        call_id, key, nas, from_tag, to_tag, code, disposition, revision, said, events, attempts = row
+        if key in keys:
+            is_void = disposition == "void"
+            is_session = code is None and (is_void or disposition == "answered") and not (from_tag or to_tag)
+            old = found.get((key, call_id)) or Stored(call_id, key)
+            found[key, call_id] = Stored(
+                call_id, key, nas, old.open_refs, old.open_due_us, old.exception_refs, old.exception_reason, revision,
+                said, unpack_refs(events), attempts, is_void, is_session,
+            )  # fmt: skip
     groups: dict[str, list[Stored]] = {}
     for (key, _), stored in found.items():
         groups.setdefault(key, []).append(stored)
@@ -48,17 +57,22 @@ def load_stored(conn: Connection, keys: dict[str, int]) -> dict[str, list[Stored
 
 
 def _open_of(hashes: Sequence[int]) -> Any:
-    columns = (open_call.c.id, open_call.c.call_key, open_call.c.due_us, open_call.c.events)
+    columns = (open_call.c.id, open_call.c.call_key, open_call.c.nas, open_call.c.due_us, open_call.c.events)
     return select(*columns).where(_among(open_call, hashes))
 
 
 def _exceptions_of(hashes: Sequence[int]) -> Any:
-    columns = (call_exception.c.id, call_exception.c.call_key, call_exception.c.reason, call_exception.c.events)
+    c = call_exception.c
+    columns = (c.id, c.call_key, c.nas, c.reason, c.events)
     return select(*columns).where(_among(call_exception, hashes), call_exception.c.reason != SET_ASIDE)
 
 
 def _latest_of(hashes: Sequence[int]) -> Any:
-    columns = (cdr.c.id, cdr.c.revision, cdr.c.call_key, cdr.c.digest, cdr.c.attempts, cdr.c.disposition, cdr.c.events)
+    c = cdr.c
+    columns = (
+        c.id, c.call_key, c.nas, c.from_tag, c.to_tag, c.sip_code, c.disposition, c.revision, c.digest, c.events,
+        c.attempts,
+    )  # fmt: skip
     return select(*columns).where(_among(cdr, hashes), cdr.c.superseded_at.is_(None))
 
 

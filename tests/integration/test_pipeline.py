@@ -14,7 +14,7 @@ from sqlalchemy import delete, select, update
 from accounting.base.errors import TollbookError
 from accounting.db.engine import Database
 from accounting.journal import JournalRow
-from cdr.pipeline import Pipeline, Work
+from cdr.pipeline import Pipeline
 from cdr.store import batches
 from cdr.store.tables import (
     account,
@@ -27,6 +27,7 @@ from cdr.store.tables import (
     open_call,
     quarantine,
 )
+from cdr.work import Work
 from tests.support.lab import FAILED, T0, Lab, bye, invite, shown
 from tests.support.radius import SECRET, request
 

@@ -16,9 +16,10 @@ from accounting.db.engine import Database
 from accounting.db.tables import journal
 from accounting.event import Source
 from accounting.journal import JournalWriter, register_source
-from cdr.pipeline import Pipeline, Work
+from cdr.pipeline import Pipeline
 from cdr.store import batches
 from cdr.store.tables import call_exception, cdr, charge, quarantine
+from cdr.work import Work
 from tests.support.lab import FAILED, PEER, PROXY, T0, Lab, bye, invite
 from tests.support.radius import SECRET, request
 

@@ -91,10 +91,10 @@ def media(call_id: str, lasted: int, info: str, *, to_tag: str = "b") -> bytes:
     )  # fmt: skip
 
 
-def session(status: int, session_id: str, at: int, lasted: int | None = None) -> bytes:
+def session(status: int, session_id: str, at: int, lasted: int | None = None, *, nas: str = "nas-1") -> bytes:
     told = () if lasted is None else ((46, lasted),)
     return request(
-        SECRET, (40, status), (44, session_id), (55, T0 + at), (32, "nas-1"), (1, "alice@lab.example"),
+        SECRET, (40, status), (44, session_id), (55, T0 + at), (32, nas), (1, "alice@lab.example"),
         (30, "+4930222"), *told,
     )  # fmt: skip
 
@@ -195,12 +195,17 @@ def sip_calls(draw: st.DrawFn) -> list[Report]:
 
 @st.composite
 def sessions(draw: st.DrawFn) -> list[Report]:
+    """A call of one of two gateways that use the same ids, now and then that of a SIP call."""
     at, lasted = draw(TIMES), draw(LASTED)
-    told = [Report("gateway", at, session(1, "s1", at))]
-    alive = draw(st.lists(st.sampled_from([10, 60, 500]), max_size=2))
-    told += [Report("gateway", at + gone, session(3, "s1", at + gone, gone)) for gone in alive]
-    told.append(Report("gateway", at + lasted, session(2, "s1", at + lasted, draw(st.sampled_from([None, lasted])))))
-    told += draw(rows_of("s1", "+4930222", at, lasted))
+    session_id, nas = draw(st.sampled_from(["s1", "s1", "c1"])), draw(st.sampled_from(["nas-1", "nas-2"]))
+
+    def tell(status: int, when: int, told: int | None = None) -> Report:
+        return Report("gateway", when, session(status, session_id, when, told, nas=nas))
+
+    told = [tell(1, at)]
+    told += [tell(3, at + gone, gone) for gone in draw(st.lists(st.sampled_from([10, 60, 500]), max_size=2))]
+    told.append(tell(2, at + lasted, draw(st.sampled_from([None, lasted]))))
+    told += draw(rows_of(session_id, "+4930222", at, lasted))
     restarts = draw(st.lists(TIMES, max_size=1))
     return told + [Report("gateway", when, reboot(when, draw(st.sampled_from([7, 8])))) for when in restarts]
 
@@ -272,11 +277,17 @@ def laboratory(template: Path) -> Iterator[Lab]:
 
 
 def receive(lab: Lab, reports: Sequence[Report]) -> None:
-    writer = JournalWriter(lab.database, "receiver", "test")
-    for report in reports:
-        source_id = register_source(lab.database, SOURCES[report.source])
-        writer.append([((T0 + report.received_s) * SECOND_US, source_id, PEER, report.raw)])
-    writer.close()
+    journal(lab, [((T0 + one.received_s) * SECOND_US, SOURCES[one.source], PEER, one.raw) for one in reports])
+
+
+def journal(lab: Lab, reports: Sequence[tuple[int, Source, bytes, bytes]]) -> None:
+    """Append reports (received_us, source, peer, raw) in this order: rows of tables as a collector does."""
+    writers = {kind: JournalWriter(lab.database, kind, "test") for kind in ("receiver", "collector")}
+    for received_us, source, peer, raw in reports:
+        writer = writers["collector" if source.kind == "sql" else "receiver"]
+        writer.append([(received_us, register_source(lab.database, source), peer, raw)])
+    for writer in writers.values():
+        writer.close()
 
 
 def load_deck(lab: Lab, number: int) -> None:
@@ -382,12 +393,8 @@ def in_one_run(template: Path, lab: Lab, steps: Sequence[Step]) -> dict[str, Any
         for step in steps:
             if step.action.startswith("deck"):
                 load_deck(other, int(step.action[4:]))
-        writer = JournalWriter(other.database, "receiver", "again")
-        for row in sorted(rows, key=lambda row: (row.received_us, row.ref)):
-            writer.append(
-                [(row.received_us, register_source(other.database, sources[row.source_id]), row.peer, row.raw)]
-            )
-        writer.close()
+        in_order = sorted(rows, key=lambda row: (row.received_us, row.ref))
+        journal(other, [(row.received_us, sources[row.source_id], row.peer, row.raw) for row in in_order])
         other.process(after_s=FINAL_S)
         check(other)
         return state(other, exact=is_of_one_source(steps))

@@ -6,12 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from sqlalchemy import update
 
 from accounting.base.clock import from_us
 from accounting.base.config import CollectorSettings, source_of
 from accounting.db.engine import Database
 from accounting.event import Source
 from accounting.journal import JournalWriter, register_source
+from cdr.store import tables
 from tests.support.lab import PEER, T0, Lab, bye, invite
 from tests.support.radius import SECRET, request
 
@@ -40,7 +42,7 @@ class Twice(Lab):
 
     def gateway(self, *packets: bytes) -> None:
         source = register_source(self.database, Source(id=0, name="gateway", dialects=("generic",)))
-        self._rows.append([(T0 * 1_000_000, source, PEER, packet) for packet in packets])
+        self._writer.append([(T0 * 1_000_000, source, PEER, packet) for packet in packets])
 
     def radacct(self, began: int, ended: int) -> None:
         made = CollectorSettings(name="radacct", url="mysql://h/d", flavour="radacct", start="all", rank=2)
@@ -175,6 +177,34 @@ def test_gateways_with_one_address_and_one_session_id_are_charged_each(twice: Tw
         twice.gateway(*gateway_call(name, 0, 90))
         twice.process()
     assert [cdr.billed_s for cdr in twice.cdrs()] == [90, 90, 90]
+    assert twice.differences() == ()
+
+
+def test_many_gateways_with_one_id_cost_a_report_no_more_than_its_own(twice: Twice) -> None:
+    twice.sell(DECK.format(step=1))
+    twice.tollbook("account", "identify", "acme", "--user", "alice@lab.example")
+    twice.gateway(*(packet for n in range(40) for packet in gateway_call(f"gw-{n}", 0, 90)))
+    twice.process()
+    with twice.database.write() as conn:
+        conn.execute(
+            update(tables.cdr).where(tables.cdr.c.nas != "gw-1").values(digest=0)
+        )  # to be seen if it is looked at
+    twice.gateway(*gateway_call("gw-1", 4_000, 60), *gateway_call("gw-new", 4_000, 60))
+    twice.process()
+    assert [(row.nas, row.billed_s, row.revision) for row in twice.cdrs()[40:]] == [("gw-1", 60, 1), ("gw-new", 60, 1)]
+    assert [row.revision for row in twice.cdrs()] == [1] * 42
+
+
+@pytest.mark.parametrize("waits", [True, False])
+def test_sip_call_of_an_id_is_seen_among_many_gateways(twice: Twice, waits: bool) -> None:
+    twice.sell(DECK.format(step=1))
+    twice.tollbook("account", "identify", "acme", "--user", "alice@lab.example")
+    twice.gateway(*(packet for n in range(5) for packet in gateway_call(f"gw-{n}", -80_000, 90)))
+    twice.journal(invite("7", 0), *(() if waits else (bye("7", 60),)))
+    twice.process(after_s=100)
+    twice.gateway(*gateway_call("gw-1", 1, 60))
+    twice.process()
+    assert [row.billed_s for row in twice.cdrs()] == [90, 90, 90, 90, 90, 60]
     assert twice.differences() == ()
 
 
