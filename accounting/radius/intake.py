@@ -3,6 +3,7 @@
 Does not translate, decode or judge what a request says; every verified one is stored and answered. Does no waiting.
 """
 
+from collections import deque
 from collections.abc import Callable, Sequence
 from time import monotonic
 from typing import Any, NamedTuple, Protocol
@@ -14,7 +15,7 @@ from accounting.radius.cache import ReplyCache
 from accounting.radius.clients import Client, ClientTable, pack_host
 from accounting.radius.drops import DropLog
 from accounting.radius.packet import STATUS_SERVER, distrust, is_signed, packet_of, response_to
-from accounting.radius.share import Share
+from accounting.radius.share import Share, in_turn
 
 REPLIES_MAX = 200_000
 """Replies kept for repeats: about 250 bytes each."""
@@ -65,8 +66,7 @@ class Intake:
         self._shares: dict[str, Share] = {}
         self._cache = ReplyCache(reply_cache_s, REPLIES_MAX)
         self._pending: set[bytes] = set()
-        self._rows: list[NewRow] = []
-        self._answers: list[Answer] = []
+        self._queued: deque[Share] = deque()
         self.drops = DropLog(metrics.DROPPED, "datagrams dropped")
         self.is_stuck = False  # nothing can be stored
 
@@ -108,13 +108,9 @@ class Intake:
             return self._drop(packet, client.name, address)
         if packet[0] == STATUS_SERVER:
             return self._tell_status(packet, client, way, address)
-        secret = client.secret_next
-        if not secret or not is_signed(packet, secret):
-            secret = client.secret
-            if not is_signed(packet, secret):
-                return self._drop("bad_authenticator", client.name, address)
-            if client.secret_next:
-                metrics.OLD_SECRET.labels(client.name).inc()
+        secret = _newest(client, packet) if client.secret_next else client.secret
+        if not is_signed(packet, secret):
+            return self._drop("bad_authenticator", client.name, address)
         if fault := distrust(packet, secret, required=client.must_authenticate):
             return self._drop(fault, client.name, address)
         peer = host + address[1].to_bytes(2)
@@ -133,8 +129,10 @@ class Intake:
             share.tokens -= 1
             share.waiting += 1
             self._pending.add(key)
-            self._rows.append((self._received_us, client.source_id, peer, packet))
-            self._answers.append(Answer(way, address, key, response_to(packet, secret), share))
+            if not share.queue:
+                self._queued.append(share)
+            row = (self._received_us, client.source_id, peer, packet)
+            share.queue.append((row, Answer(way, address, key, response_to(packet, secret), share)))
         return ""
 
     def _tell_status(self, packet: bytes, client: Client, way: Way, address: Any) -> str:
@@ -154,13 +152,9 @@ class Intake:
         return reason
 
     def batch(self, at_most: int) -> tuple[list[NewRow], list[Answer]]:
-        """Give the rows that wait, the oldest first, and their answers for `stored`."""
-        rows, answers = self._rows, self._answers
-        if len(rows) <= at_most:
-            self._rows, self._answers = [], []
-            return rows, answers
-        self._rows, self._answers = rows[at_most:], answers[at_most:]
-        return rows[:at_most], answers[:at_most]
+        """Give rows that wait, the clients in turn and the oldest of each first, and their answers for `stored`."""
+        taken = in_turn(self._queued, at_most)
+        return [row for row, _ in taken], [answer for _, answer in taken]
 
     def stored(self, answers: list[Answer]) -> None:
         """Answer what is on stable storage now."""
@@ -187,6 +181,15 @@ class Intake:
             share.limit(client.requests_per_s_max)
         sender = self._senders[(names, host) if names else host] = _Sender(client, pack_host(host), share)
         return sender
+
+
+def _newest(client: Client, packet: bytes) -> bytes:
+    """Return the newest secret that may have signed a packet, while a client changes from one to another."""
+    if is_signed(packet, client.secret_next):
+        return client.secret_next
+    if is_signed(packet, client.secret):
+        metrics.OLD_SECRET.labels(client.name).inc()
+    return client.secret
 
 
 def _send(way: Way, reply: bytes, address: Any) -> None:

@@ -1,10 +1,12 @@
 """What one client may take up: its rate."""
 
+from collections import deque
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from accounting.radius.share import Share
+from accounting.radius.share import Share, in_turn
 
 
 def passes(share: Share) -> bool:
@@ -39,3 +41,20 @@ def test_a_new_limit_holds_at_once() -> None:
     share = Share()
     share.limit(3)
     assert [passes(share) for _ in range(4)] == [True, True, True, False]
+
+
+@given(lengths=st.lists(st.integers(1, 30), min_size=1, max_size=6), at_most=st.integers(1, 40))
+def test_clients_take_turns_and_nothing_is_lost(lengths: list[int], at_most: int) -> None:
+    shares = [Share() for _ in lengths]
+    for name, (share, length) in enumerate(zip(shares, lengths, strict=True)):
+        share.queue.extend((name, number) for number in range(length))
+    waiting, batches = deque(shares), []
+    while waiting:
+        before = [len(share.queue) for share in shares]
+        batches.append(in_turn(waiting, at_most))
+        taken = [old - len(share.queue) for old, share in zip(before, shares, strict=True)]
+        assert len(batches[-1]) == sum(taken) == min(at_most, sum(before))
+        for old, mine in zip(before, taken, strict=True):
+            assert mine == old or mine >= at_most // len(shares)
+    for name, length in enumerate(lengths):
+        assert [n for batch in batches for who, n in batch if who == name] == list(range(length))
