@@ -33,9 +33,9 @@ SWITCHES = body(
 def seeds(name: str) -> Iterator[bytes]:
     """Yield the seeds of a target."""
     yield from {
-        "datagram": _datagrams, "attributes": _attributes, "capture": _captures, "captured_frame": _frames,
-        "dictionary": _dictionaries, "sql_row": _rows, "sql_columns": _columns, "media_line": _lines,
-        "operator": _corrections, "hexadecimal": _hexes,
+        "datagram": _datagrams, "stream": _streams, "attributes": _attributes, "capture": _captures,
+        "captured_frame": _frames, "dictionary": _dictionaries, "sql_row": _rows, "sql_columns": _columns,
+        "media_line": _lines, "operator": _corrections, "hexadecimal": _hexes,
     }[name]()  # fmt: skip
 
 
@@ -45,6 +45,13 @@ def _datagrams() -> Iterator[bytes]:
         for line in path.read_text().splitlines()[:4]:
             told = json.loads(line)
             yield bytes.fromhex(next((value for key, value in told.items() if key in ("hex", "raw", "datagram")), ""))
+
+
+def _streams() -> Iterator[bytes]:
+    several = list(_datagrams())[:12]
+    yield from (bytes([size]) + b"".join(several) for size in (0, 99, 255))
+    yield b"\x07" + several[0] + b"\x04\x01\x00\x13"
+    yield b"\x07" + several[0] + b"\x04\x01\xff\xff"
 
 
 def _attributes() -> Iterator[bytes]:

@@ -18,7 +18,7 @@ from accounting.radius.capture_file import CaptureError, read_frames
 from accounting.radius.clients import Client, ClientTable, network_of
 from accounting.radius.dictionary import _decode_table, decode_table
 from accounting.radius.intake import Intake
-from accounting.radius.packet import PACKET_BYTES_MAX, packet_of, verified
+from accounting.radius.packet import PACKET_BYTES_MAX, packet_of, packets_of, verified
 from accounting.sources import translate
 from accounting.sources.rtpengine import is_cdr_line
 from accounting.trace import Wanted, block, packets_of_hex, told_of_packet, told_of_row
@@ -77,6 +77,26 @@ def datagram(octets: bytes) -> None:
     assert isinstance(packet, str) or octets.startswith(packet)
     kept = verified(octets, CLIENT.secrets)
     assert (isinstance(kept, bytes)) == any(row[1] == CLIENT.source_id for row in rows)
+
+
+def stream(octets: bytes) -> None:
+    """A stream is the same packets however it arrives: at once, or in parts whose size its first octet tells."""
+    size, sent = 1 + (octets[0] if octets else 0), octets[1:]
+    packets, rest = packets_of(sent)
+    found, left, at = [], b"", 0
+    while at < len(sent):
+        some, now = packets_of(left + sent[at : at + size])
+        found, at = found + some, at + size
+        if isinstance(now, str):
+            assert now == rest
+            break
+        left = now
+        assert len(left) < PACKET_BYTES_MAX
+    else:
+        assert left == rest
+    assert found == packets
+    for packet in packets[:20]:
+        datagram(packet)
 
 
 def attributes(octets: bytes) -> None:
@@ -167,7 +187,7 @@ def hexadecimal(octets: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     target.__name__: target
     for target in (
-        datagram, attributes, capture, captured_frame, dictionary, sql_row, sql_columns, media_line, operator,
+        datagram, stream, attributes, capture, captured_frame, dictionary, sql_row, sql_columns, media_line, operator,
         hexadecimal,
     )
 }  # fmt: skip

@@ -77,6 +77,7 @@ def test_any_values_of_columns(row: dict[str, object]) -> None:
 
 WORST = [
     ("datagram", b"\x01\x02"),
+    ("stream", b"\x04\x01\x00\x14"),
     ("attributes", b"\x1a\x06\x00\x00\x00\x09"),
     ("capture", b"\x00" * 16),
     ("captured_frame", b"\x81\x00\x00\x01"),
