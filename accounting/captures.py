@@ -43,7 +43,8 @@ def known_clients(settings: Settings) -> Known:
 
 def capture_ports(settings: Settings, ports: Sequence[int]) -> frozenset[int]:
     """Return the ports that were named, else those that the receiver listens on."""
-    return frozenset(ports or (split_address(address)[1] for address in settings.receiver.listen))
+    listening = (*settings.receiver.listen, *settings.receiver.listen_tcp)
+    return frozenset(ports or (split_address(address)[1] for address in listening))
 
 
 def captured(path: Path, ports: frozenset[int], counts: "Counter[str]") -> Iterator[Datagram]:

@@ -234,7 +234,7 @@ class StreamPort:
         elif self._counts[client.name] >= CLIENT_CONNECTIONS_MAX:
             self._close(connection, "too_many")
         else:
-            self._counts[connection.counted_as] -= 1
+            self._uncount(connection)
             self._counts[client.name] += 1
             connection.client = connection.counted_as = client.name
             self._watch(connection)
@@ -283,13 +283,16 @@ class StreamPort:
         connection.interest = interest
         self._poll.modify(connection.fd, interest)
 
+    def _uncount(self, connection: _Connection) -> None:
+        self._counts[connection.counted_as] -= 1
+        if not self._counts[connection.counted_as]:
+            del self._counts[connection.counted_as]
+
     def _close(self, connection: _Connection, reason: str = "", **details: str) -> None:
         if connection.fd < 0:
             return
         del self._connections[connection.fd]
-        self._counts[connection.counted_as] -= 1
-        if not self._counts[connection.counted_as]:
-            del self._counts[connection.counted_as]
+        self._uncount(connection)
         self._poll.unregister(connection.fd)
         connection.fd = -1
         if isinstance(connection.socket, ssl.SSLSocket) and not connection.is_shaking:

@@ -1,5 +1,6 @@
 """RADIUS over TCP and over TLS (RFC 6613, 6614) on real sockets, with certificates that the real openssl made."""
 
+import os
 import socket
 import ssl
 from collections.abc import Iterator
@@ -355,3 +356,22 @@ def test_handshakes_of_one_address_are_bounded(
         one.close()
     over_tls.until(lambda: over_tls.streams.connections == 0, "both are forgotten")
     assert shake_hands(over_tls, certificates)
+
+
+def test_without_a_descriptor_it_waits_and_says_so(rig: Rig) -> None:
+    before = count("connections_closed", reason="no_descriptor", client="")
+    held: list[int] = []
+    with suppress(OSError):
+        while True:
+            held.append(os.dup(0))
+    rig.receiver.step(0)
+    os.close(held.pop())
+    client = rig.stream()
+    rig.receiver.step(0)
+    rig.receiver.step(0)
+    for fd in held:
+        os.close(fd)
+    rig.streams.tidy(0.0)
+    assert count("connections_closed", reason="no_descriptor", client="") == before + 1
+    client.send(START)
+    assert is_answer(rig.receive(client, ANSWER_BYTES), START, SECRET)
