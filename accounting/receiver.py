@@ -25,6 +25,9 @@ class Port(Protocol):
     def ready(self, intake: Intake) -> None:
         """Something can be read: give what is there to `intake.take`, but come back after 256 or so."""
 
+    def flush(self) -> None:
+        """Send the replies that were given since the last time, if they are not gone already."""
+
     def tidy(self, now: float) -> None:
         """Look after what only time brings about; `now` is of monotonic(). Called once a second or so."""
 
@@ -125,3 +128,5 @@ class Receiver:
             answers, self._in_commit = self._in_commit, []
             self._submit()  # the next commit runs while these are answered
             self._intake.stored(answers)
+            for port in self._ports.values():
+                port.flush()

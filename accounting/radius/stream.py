@@ -56,7 +56,9 @@ _GONE = select.EPOLLHUP | select.EPOLLERR
 class _Connection:
     """One peer: the way its replies go back. names: those of its certificate, over TLS."""
 
-    def __init__(self, port: "StreamPort", bound: socket.socket, address: tuple[str, int], now: float) -> None:
+    def __init__(
+        self, to_flush: "dict[int, _Connection]", bound: socket.socket, address: tuple[str, int], now: float
+    ) -> None:
         self.socket = bound
         self.fd = bound.fileno()
         self.address = address
@@ -67,23 +69,22 @@ class _Connection:
         self.has_ended = False  # the peer sends no more, but may read
         self.waiting = 0
         self.rest = b""
+        self.replies: list[bytes] = []
         self.unsent = b""
         self.heard_at = now
         self.owes_since = now  # a handshake, the rest of a packet, the reading of replies
         self.interest = select.EPOLLIN
         self.is_taking = False
-        self._port = port
+        self._to_flush = to_flush
 
     def sendto(self, data: bytes, _address: Any, /) -> int:
-        """Send a reply, or keep it until the peer reads."""
+        """Keep a reply until all of this commit are there: one call, and over TLS one record, sends them."""
         if self.fd < 0:
             raise BrokenPipeError
         if not self.is_taking:  # it waited for its commit
             self.waiting -= 1
-        if not self.unsent:
-            self.owes_since = monotonic()
-        self.unsent += data
-        self._port.flush(self)
+        self.replies.append(data)
+        self._to_flush[self.fd] = self
         return len(data)
 
 
@@ -102,6 +103,7 @@ class StreamPort:
         self.context = context
         self._listeners = {one.fileno(): (one, False) for one in tcp} | {one.fileno(): (one, True) for one in tls}
         self._connections: dict[int, _Connection] = {}
+        self._to_flush: dict[int, _Connection] = {}
         self._counts: Counter[str] = Counter()
         self._closed = DropLog(metrics.CLOSED, "connections closed")
         self._is_full = False
@@ -123,6 +125,16 @@ class StreamPort:
                 self._accept(*self._listeners[fd], intake, now)
             elif connection := self._connections.get(fd):
                 self._serve(connection, events, intake, now)
+        self.flush()
+
+    def flush(self) -> None:
+        """Send what was answered since the last time."""
+        while self._to_flush:
+            _, connection = self._to_flush.popitem()
+            try:
+                self._send(connection)
+            except OSError:  # the peer is gone
+                self._close(connection)
 
     def tidy(self, now: float) -> None:
         """Close those whose time is over; once a second or so."""
@@ -153,11 +165,16 @@ class StreamPort:
         self._closed.report(None)
         self._poll.close()
 
-    def flush(self, connection: _Connection) -> None:
-        """Send what the peer takes now; keep the rest, within bounds. An OSError: nobody will read it."""
+    def _send(self, connection: _Connection) -> None:
+        """Send what the peer takes now; keep the rest, within bounds."""
+        was_unsent = bool(connection.unsent)
+        connection.unsent += b"".join(connection.replies)
+        connection.replies.clear()
         if connection.unsent:
             with suppress(*_LATER):
                 connection.unsent = connection.unsent[connection.socket.send(connection.unsent) :]
+            if connection.unsent and not was_unsent:
+                connection.owes_since = monotonic()
         if len(connection.unsent) > UNSENT_BYTES_MAX:
             self._close(connection, "slow_reader")
         elif connection.has_ended and not connection.waiting and not connection.unsent:
@@ -191,7 +208,7 @@ class StreamPort:
             if is_tls:
                 assert self.context is not None
                 accepted = self.context.wrap_socket(accepted, True, do_handshake_on_connect=False)
-            connection = _Connection(self, _prepared(accepted), (host, port), now)
+            connection = _Connection(self._to_flush, _prepared(accepted), (host, port), now)
         except OSError:  # the peer is gone again
             accepted.close()
             return
@@ -205,7 +222,7 @@ class StreamPort:
             if connection.is_shaking:
                 self._shake_hands(connection, intake)
             elif events & select.EPOLLOUT:
-                self.flush(connection)
+                self._send(connection)
             elif events & select.EPOLLIN:
                 self._read(connection, intake, now)
             elif events & _GONE:
@@ -246,7 +263,7 @@ class StreamPort:
             return
         if not data:
             connection.has_ended = True
-            self.flush(connection)
+            self._send(connection)
             return
         connection.heard_at = now
         packets, rest = packets_of(connection.rest + data)
@@ -294,6 +311,7 @@ class StreamPort:
         del self._connections[connection.fd]
         self._uncount(connection)
         self._poll.unregister(connection.fd)
+        self._to_flush.pop(connection.fd, None)
         connection.fd = -1
         if isinstance(connection.socket, ssl.SSLSocket) and not connection.is_shaking:
             with suppress(OSError):

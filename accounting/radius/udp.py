@@ -80,6 +80,9 @@ class UdpPort:
             take(datagram, bound, address)
         metrics.RECEIVED.inc(received)
 
+    def flush(self) -> None:
+        """Nothing: each datagram goes at once."""
+
     def tidy(self, now: float) -> None:
         """Nothing: a datagram is all there is."""
 

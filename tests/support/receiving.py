@@ -170,7 +170,9 @@ def change_clients(rig: Rig, **settings: object) -> None:
 
 def has_answer(client: socket.socket) -> bool:
     """Return whether something waits to be read."""
-    return bool(select.select([client], [], [], 0)[0])
+    poll = select.poll()
+    poll.register(client, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 def count(name: str, **labels: str) -> float:
