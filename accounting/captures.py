@@ -19,7 +19,7 @@ STDIN = Path("-")
 WORDS = {
     "cut": "cut short by the capture (tcpdump -s 0 takes them whole)",
     "fragments": "with fragments missing",
-    "tcp": "TCP segments, which are not read",
+    "tcp": "gaps in TCP connections, or octets there that are no RADIUS",
     "torn": "of the files ended within a packet",
     "unknown_link": "frames of a link type that is not read",
 }

@@ -40,7 +40,9 @@ def replay(
     files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="Captures, pcap or pcapng; - is stdin.")],
     ports: Annotated[
         list[int] | None,
-        typer.Option("--port", min=1, max=65535, help="UDP ports of requests; default: those of [receiver] listen."),
+        typer.Option(
+            "--port", min=1, max=65535, help="Ports of requests; default: those of [receiver] listen, listen_tcp."
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only tell what would be stored.")] = False,
     json: JsonOption = False,

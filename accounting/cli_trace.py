@@ -64,7 +64,9 @@ def trace(
     ] = None,
     ports: Annotated[
         list[int] | None,
-        typer.Option("--port", min=1, max=65535, help="UDP ports in captures; default: those of [receiver] listen."),
+        typer.Option(
+            "--port", min=1, max=65535, help="Ports in captures; default: those of [receiver] listen, listen_tcp."
+        ),
     ] = None,
     call_id: Annotated[str, typer.Option("--call-id", metavar="ID", help="Only what holds this text.")] = "",
     number: Annotated[

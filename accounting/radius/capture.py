@@ -1,6 +1,7 @@
-"""UDP datagrams of captured frames: Ethernet with VLAN tags, cooked, raw, loopback; IPv4 and IPv6, fragments joined.
+"""RADIUS packets of captured frames: Ethernet with VLAN tags, cooked, raw, loopback; IPv4 and IPv6, fragments joined.
 
-Knows nothing of RADIUS. What it cannot use it counts, where it is of the ports asked for or could be. Pure, bounded.
+A UDP datagram is taken as it is, a TCP stream is cut into packets. What it cannot use it counts, where it is of the
+ports asked for or could be. Pure, bounded.
 """
 
 from collections import Counter, OrderedDict
@@ -9,6 +10,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
 from accounting.radius.capture_file import Frame
+from accounting.radius.capture_tcp import Streams
 
 ASSEMBLIES_MAX = 1000
 """Fragmented datagrams that wait for their missing parts; beyond, the one that waits longest is given up."""
@@ -29,7 +31,7 @@ Counts = Counter[str]
 
 
 class Datagram(NamedTuple):
-    """A UDP datagram as it was captured; at_us is None where the file tells no time."""
+    """A UDP datagram, or a packet of a TCP stream, as it was captured; at_us is None where the file tells no time."""
 
     at_us: int | None
     source: str
@@ -51,12 +53,13 @@ class _Packet(NamedTuple):
 
 
 def datagrams(frames: Iterable[Frame], ports: frozenset[int], counts: Counts) -> Iterator[Datagram]:
-    """Yield the UDP datagrams from or to these ports. A fragmented one is of the time of the part that came last.
+    """Yield what went from or to these ports. What came in parts is of the time of the part that came last.
 
-    Counted are: `unknown_link` (frames of a link type that is not read), `tcp` (segments of the ports that hold data),
-    `cut` (datagrams not captured whole, by tcpdump's snaplen), `fragments` (datagrams with missing parts).
+    Counted are: `unknown_link` (frames of a link type that is not read), `tcp` (places in TCP connections where octets
+    are missing, or are no RADIUS), `cut` (datagrams not captured whole, by tcpdump's snaplen), `fragments` (datagrams
+    with missing parts).
     """
-    parts = _Assembly(ports, counts)
+    parts, streams = _Assembly(ports, counts), Streams(counts)
     for frame in frames:
         if frame.link_type not in _WITH_ETHERTYPE and frame.link_type not in _WITHOUT:
             counts["unknown_link"] += 1
@@ -66,10 +69,9 @@ def datagrams(frames: Iterable[Frame], ports: frozenset[int], counts: Counts) ->
             continue
         whole = packet if packet.part is None else parts.add(packet)
         if whole is not None:
-            found = _datagram(frame.at_us, whole, ports, counts)
-            if found is not None:
-                yield found
+            yield from _datagrams(frame.at_us, whole, ports, counts, streams)
     parts.give_up()
+    streams.give_up()
 
 
 def _packet(frame: Frame) -> _Packet | None:
@@ -131,21 +133,25 @@ def _ipv6(octets: bytes) -> _Packet | None:
     return _Packet(octets[8:24], octets[24:40], kind, octets[at:total], max(0, total - len(octets)), part)
 
 
-def _datagram(at_us: int | None, packet: _Packet, ports: frozenset[int], counts: Counts) -> Datagram | None:
+def _datagrams(
+    at_us: int | None, packet: _Packet, ports: frozenset[int], counts: Counts, streams: Streams
+) -> list[Datagram]:
     octets = packet.payload
     if packet.protocol not in (_TCP, _UDP) or len(octets) < 8:
-        return None
+        return []
     source_port, to_port = int.from_bytes(octets[:2]), int.from_bytes(octets[2:4])
     if source_port not in ports and to_port not in ports:
-        return None
+        return []
     if packet.protocol == _TCP:
-        counts["tcp"] += len(octets) > 12 and len(octets) + packet.missing > (octets[12] >> 4) * 4
-        return None
-    size = int.from_bytes(octets[4:6])
-    if packet.missing or not 8 <= size <= len(octets):
-        counts["cut"] += 1
-        return None
-    return Datagram(at_us, _address(packet.source), source_port, _address(packet.to), to_port, octets[8:size])
+        payloads = streams.add(packet.source, packet.to, octets, packet.missing)
+    else:
+        size = int.from_bytes(octets[4:6])
+        if packet.missing or not 8 <= size <= len(octets):
+            counts["cut"] += 1
+            return []
+        payloads = [octets[8:size]]
+    source, to = _address(packet.source), _address(packet.to)
+    return [Datagram(at_us, source, source_port, to, to_port, payload) for payload in payloads]
 
 
 def _address(octets: bytes) -> str:

@@ -19,7 +19,7 @@ from accounting.journal import JournalRow, gaps, read_after, writers
 from accounting.radius.capture import Datagram
 from accounting.radius.clients import peer_text
 from accounting.replay import Replay
-from tests.support.capture import CLIENT, US, fragments, framed, packet, pcap_file, pcapng_by_dpkt
+from tests.support.capture import CLIENT, US, fragments, framed, packet, pcap_file, pcapng_by_dpkt, segment
 from tests.support.lab import T0, Lab, bye, invite
 from tests.support.radius import SECRET, request, sign
 from tollbook import app
@@ -129,6 +129,20 @@ def test_what_is_not_verified_is_refused_and_told(lab: Lab, tmp_path: Path) -> N
     stranger = capture(tmp_path, CALL, "stranger.pcap", ("192.0.2.77", 40_000))
     assert replayed(lab, stranger) == {"unknown_client": 2}
     assert len(rows(lab)) == 2
+
+
+def test_requests_of_a_tcp_connection_are_stored_once(lab: Lab, tmp_path: Path) -> None:
+    first, last = (raw for _, raw in CALL)
+    stream = first + last
+    parts = [(T0, segment(stream[:30], 5)), (T0, segment(stream[30:], 35)), (T0 + 60, segment(stream[30:], 35))]
+    path = tmp_path / "tcp.pcap"
+    path.write_bytes(pcap_file([(at * US, framed(1, part)) for at, part in parts]))
+    assert replayed(lab, str(path)) == {"stored": 2}
+    assert [row.raw for row in rows(lab)] == [first, last]
+    assert replayed(lab, str(path)) == {"held": 2}
+    gap = tmp_path / "gap.pcap"
+    gap.write_bytes(pcap_file([(T0 * US, framed(1, segment(stream[:30], 5)))]))
+    assert "1 gaps in TCP connections" in problem(lab, str(gap))
 
 
 def test_times_that_cannot_be_are_refused(lab: Lab, tmp_path: Path) -> None:

@@ -5,7 +5,7 @@ import struct
 from collections.abc import Iterable
 from ipaddress import ip_address
 
-from dpkt import ethernet, ip, ip6, pcap, pcapng, sll, sll2, udp
+from dpkt import ethernet, ip, ip6, pcap, pcapng, sll, sll2, tcp, udp
 
 US = 1_000_000
 AT_US = 1_795_504_063_475_001  # 2026-11-24T07:07:43.475001Z
@@ -24,6 +24,14 @@ def packet(payload: bytes, source: Place = CLIENT, to: Place = SERVER) -> ip.IP 
     whole = ip.IP(**ends, p=17, data=inner)
     whole.len = len(whole)
     return whole
+
+
+def segment(data: bytes, number: int, flags: int = 0x18, source: Place = CLIENT, to: Place = SERVER) -> bytes:
+    """Return an IP packet with a TCP segment; flags: 2 SYN, 1 FIN, 4 RST, 0x18 data."""
+    inner = tcp.TCP(sport=source[1], dport=to[1], seq=number % 2**32, flags=flags, data=data)
+    whole = ip.IP(src=ip_address(source[0]).packed, dst=ip_address(to[0]).packed, p=6, data=inner)
+    whole.len = len(whole)
+    return bytes(whole)
 
 
 def fragments(whole: ip.IP | ip6.IP6, size: int, identification: int = 7) -> list[bytes]:

@@ -3,9 +3,12 @@
 import io
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from accounting.radius.capture import ASSEMBLIES_MAX, Datagram, datagrams
 from accounting.radius.capture_file import CaptureError, Frame, read_frames
@@ -23,8 +26,9 @@ from tests.support.capture import (
     pcap_file,
     pcapng_by_dpkt,
     pcapng_file,
+    segment,
 )  # fmt: skip
-from tests.support.radius import SECRET
+from tests.support.radius import SECRET, request
 
 PAYLOAD = b"\x04\x01\x00\x14" + bytes(16)
 SIX = (("2001:db8::1", 40_000), ("2001:db8::2", 1813))
@@ -129,13 +133,54 @@ def test_link_types_that_are_not_read_are_counted() -> None:
     assert read(pcap_file([(AT_US, b"x" * 50)], 127)) == ([], {"unknown_link": 1})
 
 
-def test_tcp_data_is_counted() -> None:
-    def segment(data: bytes) -> bytes:
-        tcp = CLIENT[1].to_bytes(2) + SERVER[1].to_bytes(2) + bytes(8) + b"\x50\x18" + bytes(6) + data
-        head = b"\x45\x00" + (20 + len(tcp)).to_bytes(2) + bytes(5) + b"\x06" + bytes(2) + b"\x7f\x00\x00\x01" * 2
-        return framed(1, head + tcp)
+def over_tcp(*segments: bytes) -> tuple[list[bytes], Counter[str]]:
+    found, counts = joined(segments)
+    assert all(one[1:5] == (*CLIENT, *SERVER) for one in found)
+    return [one.payload for one in found], counts
 
-    assert read(pcap_file([(AT_US, segment(b"")), (AT_US, segment(b"data"))])) == ([], {"tcp": 1})
+
+def asked(number: int) -> bytes:
+    return request(SECRET, (44, f"call-{number}"), (1, "x" * number))
+
+
+def test_tcp_that_is_no_radius_is_counted_and_what_follows_is_read() -> None:
+    assert over_tcp(segment(b"", 0), segment(b"GET / HTTP/1.1", 0)) == ([], {"tcp": 1})
+    assert over_tcp(segment(b"GET / HTTP/1.1", 0), segment(asked(1), 14)) == ([asked(1)], {"tcp": 1})
+
+
+def test_a_tcp_segment_cut_by_the_capture_is_counted() -> None:
+    whole = segment(asked(1) + asked(2), 5)
+    assert over_tcp(whole[:-3], segment(asked(3), 5 + len(asked(1) + asked(2)))) == ([asked(1), asked(3)], {"tcp": 1})
+
+
+def test_a_gap_in_a_tcp_connection_is_counted_and_what_follows_is_read() -> None:
+    first, lost, later = asked(1), asked(2), [asked(200)] * 300
+    segments = [segment(first, 0)]
+    at = len(first + lost)
+    for one in later:
+        segments.append(segment(one, at))
+        at += len(one)
+    assert over_tcp(*segments) == ([first, *later], {"tcp": 1})
+
+
+def test_a_port_used_again_is_another_connection() -> None:
+    begun = segment(asked(1)[:9], 7)
+    again = [segment(b"", 99, 2), segment(asked(2), 100), segment(b"", 100 + len(asked(2)), 1)]
+    assert over_tcp(begun, *again) == ([asked(2)], {"tcp": 1})
+
+
+@given(st.lists(st.integers(0, 200), min_size=1, max_size=20), st.integers(0, 2**32 - 1), st.data())
+def test_tcp_segments_in_any_order_and_more_than_once_give_each_packet_once(
+    sizes: list[int], begin: int, data: st.DataObject
+) -> None:
+    sent = [asked(size) for size in sizes]
+    stream, segments = b"".join(sent), []
+    cuts = sorted({0, len(stream), *data.draw(st.lists(st.integers(0, len(stream)), max_size=20))})
+    for start, end in pairwise(cuts):
+        early = data.draw(st.integers(0, min(start, 30)))  # a repeat may hold octets of the one before
+        segments.append(segment(stream[start - early : end], begin + 1 + start - early))
+    segments += data.draw(st.lists(st.sampled_from(segments), max_size=4))
+    assert over_tcp(segment(b"", begin, 2), *data.draw(st.permutations(segments))) == (sent, {})
 
 
 @pytest.mark.parametrize("ends", [(CLIENT, SERVER), SIX])
