@@ -176,6 +176,19 @@ def test_exactly_one_readable_secret_is_needed(write: Write, tmp_path: Path, sec
     assert words in line
 
 
+def test_a_second_secret_may_stand_in_a_file_and_one_for_tls_is_known(write: Write, tmp_path: Path) -> None:
+    (tmp_path / "next").write_text("hush-next\n")
+    [client] = load_settings(write(CLIENT + 'secret_next_file = "next"\n')).clients
+    assert client.secret_next is not None
+    assert client.secret_next.get_secret_value() == "hush-next"
+    certified = CLIENT.replace('secret = "hush-hush"', 'certificate = "Proxy.example.net"')
+    [client] = load_settings(write(certified)).clients
+    assert (client.secret.get_secret_value(), client.certificate) == ("radsec", "proxy.example.net")
+    (tmp_path / "own").write_text("hush-own\n")
+    [client] = load_settings(write(certified + 'secret_file = "own"\n')).clients
+    assert client.secret.get_secret_value() == "hush-own"
+
+
 def test_a_url_file_gives_the_url_and_its_mistakes_do_not_show_it(write: Write, tmp_path: Path) -> None:
     (tmp_path / "url").write_text("mysql://u:pw@h/d\n")
     path = write('[database]\nurl_file = "url"\n')
