@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import copy
+from socket import SOCK_STREAM
 
 import pytest
 
@@ -37,10 +38,14 @@ def operator(tmp_path: Path, sqlite_template: Path, certificates: Path) -> Opera
     shown = block(
         "radsec",
         "[[clients]]",
-        {"/etc/tollbook": str(certificates), "192.0.2.10": RELAY, "0.0.0.0:2083": f"127.0.0.1:{free_port()}"},
+        {
+            "/etc/tollbook": str(certificates),
+            "192.0.2.10": RELAY,
+            "0.0.0.0:2083": f"127.0.0.1:{free_port(SOCK_STREAM)}",
+        },
     )
     more = re.sub(r"^(\[receiver\]|listen = .*)\n", "", shown, flags=re.MULTILINE)
-    tcp = f'listen_tcp = ["127.0.0.1:{free_port()}"]\n'
+    tcp = f'listen_tcp = ["127.0.0.1:{free_port(SOCK_STREAM)}"]\n'
     plain = '[[clients]]\nname = "plain"\naddress = "127.0.0.1"\nsecret = "testing123"\n'
     return Operator(tmp_path / "tollbook", sqlite_template, tcp + more + plain)
 

@@ -42,7 +42,7 @@ class Streams(Service):
 
     def __init__(self, folder: Path, url: str, authority: Path, *, processes: int = 1) -> None:
         super().__init__(folder, url, TLS_CLIENT, processes=processes)
-        self.tcp, self.tls = free_port(), free_port()
+        self.tcp, self.tls = (free_port(socket.SOCK_STREAM) for _ in range(2))
         self.folder = folder
         for name in (f"{SERVER}.pem", f"{SERVER}.key", "ca.pem"):
             copy(authority / name, folder / name)

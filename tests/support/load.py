@@ -74,9 +74,9 @@ def _send(sock: socket.socket, datagram: bytes, address: tuple[str, int]) -> Non
         return  # it is sent again later
 
 
-def free_port() -> int:
-    """Return a UDP port of 127.0.0.1 that is free now."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
+    """Return a port of 127.0.0.1 that is free now, for UDP or of another kind."""
+    with socket.socket(socket.AF_INET, kind) as sock:
         sock.bind(("127.0.0.1", 0))
         port: int = sock.getsockname()[1]
         return port
