@@ -15,6 +15,7 @@ from accounting.base.clock import now_us
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.log import configure, get_logger
+from accounting.base.priority import give_way
 from accounting.base.watch import end_with_supervisor
 from accounting.db.engine import SchemaState, as_problem, open_database
 from accounting.db.failures import is_away
@@ -61,6 +62,7 @@ def schedule(config: ConfigOption = None) -> None:
 
     settings = load_settings(config)
     configure(settings.log.format == "json", settings.log.level)
+    give_way()
     with open_database(settings.database.url) as database:
         pipeline = Pipeline(database, settings)
 

@@ -10,6 +10,7 @@ from accounting.base.cli import ConfigOption, JsonOption, as_json
 from accounting.base.config import load_settings
 from accounting.base.errors import TollbookError
 from accounting.base.log import configure
+from accounting.base.priority import give_way
 from accounting.db.engine import open_database
 from cdr.lease import LEASE, LEASE_WAIT_S
 from cdr.store.accounts import require_account
@@ -35,6 +36,7 @@ def process(
     at_us = clock.to_us(clock.parse_instant(now)) if now is not None else None
     settings = load_settings(config)
     configure(settings.log.format == "json", settings.log.level)
+    give_way()
     with open_database(settings.database.url) as database, database.lease(LEASE, LEASE_WAIT_S):
         done = Pipeline(database, settings).run(lambda: clock.now_us() if at_us is None else at_us)
     if json:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from accounting.base.priority import NICENESS
 from accounting.db.engine import open_database
 from accounting.journal import read_after, writers
 from tests.support.daemon import listens, program
@@ -54,6 +55,15 @@ def test_processes_share_an_address_and_each_writes_its_own_part(sqlite_url: str
     assert len(rows) == 40
     assert len(by_writer) == 2
     assert all(by_writer.values()), by_writer
+
+
+def test_the_worker_lets_the_receivers_go_first(sqlite_url: str, tmp_path: Path) -> None:
+    service = Service(tmp_path, sqlite_url)
+    with service.running():
+        service.wait(
+            lambda: os.getpriority(os.PRIO_PROCESS, service.pid("schedule")) == NICENESS, "the worker gives way"
+        )
+        assert os.getpriority(os.PRIO_PROCESS, service.pid("receive")) < NICENESS
 
 
 def test_nothing_that_waits_for_a_killed_receiver_is_lost(sqlite_url: str, tmp_path: Path) -> None:
