@@ -93,10 +93,17 @@ class Intake:
         """Take the time of arrival for what is taken next: one for all that was read at once."""
         self._received_us = self._clock()
 
-    def take(self, datagram: bytes, way: Way, address: Any, names: Sequence[str] = ()) -> str:
+    def has_room(self, client: str) -> bool:
+        """Return whether neither the rate of a client that was found nor what may wait is used up."""
+        share = self._shares[client]
+        is_full = len(self._pending) >= self._pending_max or share.waiting >= self._client_pending_max
+        return not is_full and (share.tokens >= 1 or share.refill())
+
+    def take(self, datagram: bytes, way: Way, address: Any, names: Sequence[str] = (), *, is_held: bool = False) -> str:
         """Answer a datagram as the repeat it is, put it with what waits for the next commit, or drop it.
 
-        names: those of a certificate, over TLS. Return why it was dropped, "" if it was not.
+        names: those of a certificate, over TLS. is_held: it cannot come again by this way, so no limit drops it; its
+        sender is held back instead, see has_room. Return why it was dropped, "" if it was not.
         """
         client, host, share = self._senders.get((names, address[0]) if names else address[0]) or self._find(
             address[0], names
@@ -121,9 +128,9 @@ class Intake:
             _send(way, reply, address)
         elif key in self._pending:  # will be answered once, after its commit
             metrics.DUPLICATES.inc()
-        elif len(self._pending) >= self._pending_max or share.waiting >= self._client_pending_max:
+        elif (len(self._pending) >= self._pending_max or share.waiting >= self._client_pending_max) and not is_held:
             return self._drop("overload", client.name, address)
-        elif share.tokens < 1 and not share.refill():
+        elif share.tokens < 1 and not share.refill() and not is_held:
             return self._drop("rate_limit", client.name, address)
         else:
             share.tokens -= 1

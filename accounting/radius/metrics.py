@@ -15,6 +15,9 @@ CONNECTIONS = Gauge("tollbook_receiver_connections", "TCP and TLS connections", 
 CLOSED = Counter(
     "tollbook_receiver_connections_closed_total", "Connections closed for a fault of the peer", ["reason", "client"]
 )
+HELD = Counter(
+    "tollbook_receiver_connections_held_total", "Times that a connection was not read for a second or so", ["client"]
+)
 BATCHES = Counter("tollbook_receiver_batches_total", "Commits to the journal")
 COMMIT_FAILURES = Counter("tollbook_receiver_commit_failures_total", "Commits that failed and were tried again")
 SPOOLED = Counter("tollbook_spool_stored_total", "Requests answered from the spool while the database was away")

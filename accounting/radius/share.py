@@ -31,9 +31,9 @@ class Share:
             self._filled_at = monotonic()
 
     def refill(self) -> bool:
-        """Return whether the time that has passed makes a token for one more request."""
+        """Return whether the time that has passed makes a token for one more request, and pays what is owed."""
         now = monotonic()
-        tokens = min(self._per_s, (now - self._filled_at) * self._per_s)
+        tokens = min(self._per_s, self.tokens + (now - self._filled_at) * self._per_s)
         if tokens < 1:
             return False
         self.tokens = tokens

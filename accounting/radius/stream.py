@@ -67,6 +67,7 @@ class _Connection:
         self.counted_as = ""
         self.is_shaking = False
         self.has_ended = False  # the peer sends no more, but may read
+        self.is_held = False  # its client has had its share
         self.waiting = 0
         self.rest = b""
         self.replies: list[bytes] = []
@@ -139,7 +140,7 @@ class StreamPort:
     def tidy(self, now: float) -> None:
         """Close those whose time is over; once a second or so."""
         for connection in list(self._connections.values()):
-            owed_s, is_paused = now - connection.owes_since, connection.waiting >= WAITING_MAX
+            owed_s, is_paused = now - connection.owes_since, connection.is_held or connection.waiting >= WAITING_MAX
             if connection.is_shaking:
                 if owed_s > HANDSHAKE_S:
                     self._close(connection, "handshake", detail="it took too long")
@@ -151,6 +152,9 @@ class StreamPort:
                     self._close(connection, "unfinished")
             elif not connection.waiting and now - connection.heard_at > IDLE_S:
                 self._close(connection, "idle")
+            if connection.is_held and connection.fd >= 0:
+                connection.is_held = False
+                self._watch(connection)
         if self._is_full:
             self._is_full = False
             for fd in self._listeners:
@@ -257,6 +261,11 @@ class StreamPort:
             self._watch(connection)
 
     def _read(self, connection: _Connection, intake: Intake, now: float) -> None:
+        if not intake.has_room(connection.client):
+            connection.is_held = True
+            metrics.HELD.labels(connection.client).inc()
+            self._watch(connection)
+            return
         try:
             data = connection.socket.recv(READ_BYTES)
         except _LATER:
@@ -271,7 +280,7 @@ class StreamPort:
         for packet in packets:
             waited = intake.pending
             connection.is_taking = True
-            fault = intake.take(packet, connection, connection.address, connection.names)
+            fault = intake.take(packet, connection, connection.address, connection.names, is_held=True)
             connection.is_taking = False
             connection.waiting += intake.pending - waited
             if fault in _CLOSING:
@@ -289,7 +298,9 @@ class StreamPort:
 
     def _watch(self, connection: _Connection) -> None:
         """Wait for what can be done: read while not too much waits, send while something is unsent."""
-        is_paused = connection.has_ended or connection.waiting >= WAITING_MAX or bool(connection.unsent)
+        is_paused = (
+            connection.has_ended or connection.is_held or connection.waiting >= WAITING_MAX or bool(connection.unsent)
+        )
         self._want(connection, (0 if is_paused else select.EPOLLIN) | (select.EPOLLOUT if connection.unsent else 0))
 
     def _want(self, connection: _Connection, interest: int) -> None:

@@ -269,6 +269,35 @@ def test_a_client_with_a_certificate_is_not_heard_without_tls(over_tls: Rig) -> 
     over_tls.until(lambda: count("dropped", reason="unknown_client", client="") > before, "it was dropped")
 
 
+def test_a_client_beyond_its_rate_is_held_back_and_loses_nothing(rig: Rig) -> None:
+    change_clients(rig, requests_per_s_max=20)
+    held, dropped = count("connections_held", client="proxy-1"), count("dropped", reason="rate_limit", client="proxy-1")
+    client, asked = rig.stream(), requests(61)
+    client.send(b"".join(asked[:60]))  # two seconds' more than its first
+    rig.until(lambda: rig.receiver.pending > 0, "they are read")
+    client.send(asked[60])
+    answers = rig.receive(client, ANSWER_BYTES * 61)
+    assert all(is_answer(answers[n * ANSWER_BYTES :][:ANSWER_BYTES], one, SECRET) for n, one in enumerate(asked))
+    assert count("connections_held", client="proxy-1") > held
+    assert count("dropped", reason="rate_limit", client="proxy-1") == dropped
+
+
+def test_nothing_is_dropped_for_overload_that_can_wait_in_the_network(sqlite_url: str) -> None:
+    with open_database(sqlite_url) as database, receiving(database, pending_max=4) as rig:
+        dropped = count("dropped", reason="overload", client="proxy-1")
+        client, asked = rig.stream(), requests(100)
+        with database.journal_write():
+            for one in asked:
+                client.send(one)
+                rig.receiver.step(0)
+            rig.until(lambda: rig.receiver.pending >= 4, "as many wait as may")
+            rig.receiver.step(0)
+            assert rig.receiver.pending < 100
+        answers = rig.receive(client, ANSWER_BYTES * 100)
+        assert all(is_answer(answers[n * ANSWER_BYTES :][:ANSWER_BYTES], one, SECRET) for n, one in enumerate(asked))
+        assert count("dropped", reason="overload", client="proxy-1") == dropped
+
+
 # --- over TLS
 
 

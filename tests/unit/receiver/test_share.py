@@ -32,6 +32,19 @@ def test_no_second_lets_more_through_than_its_rate_and_what_was_saved(per_s: int
         assert sum(passes(share) for _ in range(2 * per_s)) >= per_s - 1
 
 
+def test_what_was_taken_beyond_the_rate_is_paid_before_more_passes() -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        now = 1000.0
+        patch.setattr("accounting.radius.share.monotonic", lambda: now)
+        share = Share(10)
+        share.tokens -= 30
+        told = []
+        for pause in (1.0, 1.0, 0.15, 0.0):
+            now += pause
+            told.append(passes(share))
+        assert told == [False, False, True, False]
+
+
 def test_without_a_limit_all_pass() -> None:
     share = Share()
     assert all(passes(share) for _ in range(10_000))
