@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 .NOTPARALLEL:
-.PHONY: help demo test lint format docs bench bench-receiver fuzz clean debian-packages
+.PHONY: help demo test test-systemd lint format docs bench bench-receiver fuzz clean debian-packages
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 20
@@ -46,6 +46,9 @@ fuzz: $(VENV)/.full ## fuzz all that reads octets from outside, SECONDS=60 each,
 	@for target in $(or $(TARGET),$$($(BIN)/python -m tests.fuzz)); do \
 		echo "== $$target"; nice $(BIN)/python -m tests.fuzz $$target $(or $(SECONDS),60) || exit 1; \
 	done
+
+test-systemd: $(VENV)/.full ## the unit under a real systemd, in namespaces of its own; as root
+	@$(BIN)/pytest tests/acceptance/systemd_unit.py
 
 clean: ## remove .venv and all that tools have left behind
 	@rm -rf $(VENV) build dist *.egg-info demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis \
