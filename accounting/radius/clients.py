@@ -58,6 +58,11 @@ class ClientTable:
         """How many clients there are."""
         return self._number
 
+    @property
+    def networks(self) -> list[Network]:
+        """Those of the clients without a certificate."""
+        return [network_of(client.network) for level in self._by_length.values() for client in level.values()]
+
     def find_certified(self, names: Sequence[str], host: str) -> Client | None:
         """Return the client that a certificate with these names, in small letters, makes of one at this address."""
         for name in names:

@@ -21,6 +21,8 @@ REPLIES_MAX = 200_000
 """Replies kept for repeats: about 250 bytes each."""
 SENDERS_MAX = 50_000
 """Addresses whose client is remembered; beyond, all are looked up anew."""
+UNKNOWN_CLIENT = "unknown_client"
+"""Why a datagram of a stranger is dropped."""
 _NOBODY = Share()
 
 
@@ -77,7 +79,7 @@ class Intake:
 
     def replace_clients(self, clients: ClientTable) -> None:
         """Verify by these from now on. One of several may use half of what may wait."""
-        self._clients = clients
+        self.clients = clients
         self._client_pending_max = max(1, self._pending_max // 2) if len(clients) > 1 else self._pending_max
         self._senders: dict[str | tuple[Sequence[str], str], _Sender] = {}
 
@@ -87,7 +89,7 @@ class Intake:
 
     def awaits_certified(self, host: str) -> bool:
         """Return whether somebody with a certificate may come from an address."""
-        return self._clients.awaits_certified(host)
+        return self.clients.awaits_certified(host)
 
     def begin(self) -> None:
         """Take the time of arrival for what is taken next: one for all that was read at once."""
@@ -109,7 +111,7 @@ class Intake:
             address[0], names
         )
         if client is None:
-            return self._drop("unknown_client", "", address)
+            return self._drop(UNKNOWN_CLIENT, "", address)
         packet = packet_of(datagram)
         if isinstance(packet, str):
             return self._drop(packet, client.name, address)
@@ -181,7 +183,7 @@ class Intake:
     def _find(self, host: str, names: Sequence[str]) -> _Sender:
         if len(self._senders) >= SENDERS_MAX:
             self._senders.clear()
-        client = self._clients.find_certified(names, host) if names else self._clients.find(host)
+        client = self.clients.find_certified(names, host) if names else self.clients.find(host)
         share = _NOBODY
         if client is not None:
             share = self._shares.setdefault(client.name, Share())

@@ -11,6 +11,12 @@ OLD_SECRET = Counter(
     "tollbook_receiver_old_secret_total", "Requests signed with secret while secret_next is set", ["client"]
 )
 UNSENT = Counter("tollbook_receiver_unsent_total", "Replies that the kernel did not take; a repeat gets them")
+FILTERED = Gauge(
+    "tollbook_receiver_strangers_filtered",
+    "1: the kernel drops what unknown addresses send here, because they flood",
+    ["address"],
+    multiprocess_mode="livesum",
+)
 CONNECTIONS = Gauge("tollbook_receiver_connections", "TCP and TLS connections", multiprocess_mode="livesum")
 CLOSED = Counter(
     "tollbook_receiver_connections_closed_total", "Connections closed for a fault of the peer", ["reason", "client"]

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 from accounting.base.sockets import bind_all, name_of
 from accounting.radius import metrics
-from accounting.radius.intake import Intake
+from accounting.radius.intake import UNKNOWN_CLIENT, Intake
 from accounting.radius.packet import PACKET_BYTES_MAX
+from accounting.radius.strangers import Gate
 
 # Linux's numbers that Python's socket module does not name
 _SO_RCVBUFFORCE = 33
@@ -27,6 +28,8 @@ class Bound(Protocol):
     def fileno(self) -> int: ...
     def recvfrom(self, size: int, /) -> tuple[bytes, Any]: ...
     def sendto(self, data: bytes, address: Any, /) -> int: ...
+    def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
+    def getsockname(self) -> Any: ...
     def close(self) -> None: ...
 
 
@@ -46,6 +49,7 @@ class AnyAddressSocket:
         self.fileno = bound.fileno
         self.close = bound.close
         self.getsockname = bound.getsockname
+        self.setsockopt = bound.setsockopt
 
     def recvfrom(self, size: int, /) -> tuple[bytes, Any]:
         """Return a datagram and (host, port, where to, how to answer)."""
@@ -63,12 +67,13 @@ class UdpPort:
 
     def __init__(self, bound: Bound) -> None:
         self._bound = bound
+        self._gate = Gate(bound)
         self.fileno = bound.fileno
 
     def ready(self, intake: Intake) -> None:
         """Read what is there, at most DRAIN_MAX datagrams."""
         bound, recvfrom, take = self._bound, self._bound.recvfrom, intake.take
-        received = 0
+        received = strangers = 0
         for _ in range(DRAIN_MAX):
             try:
                 datagram, address = recvfrom(PACKET_BYTES_MAX)  # octets beyond are padding, or it is oversized
@@ -77,14 +82,18 @@ class UdpPort:
             except OSError:  # an ICMP error of an earlier reply
                 continue
             received += 1
-            take(datagram, bound, address)
+            if take(datagram, bound, address) == UNKNOWN_CLIENT:
+                strangers += 1
         metrics.RECEIVED.inc(received)
+        if strangers:
+            self._gate.meet(strangers, intake.clients)
 
     def flush(self) -> None:
         """Nothing: each datagram goes at once."""
 
     def tidy(self, now: float) -> None:
-        """Nothing: a datagram is all there is."""
+        """Let all in again once a flood is over."""
+        self._gate.tidy()
 
 
 class Listener(NamedTuple):
