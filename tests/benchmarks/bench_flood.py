@@ -3,8 +3,9 @@
 `python -m tests.benchmarks.bench_flood [--rate 2000] [--rounds 3] [--databases sqlite mariadb] [--limit 1000]`.
 The flood comes as fast as one core sends, before, while and until the good client has its last answer, and goes to the
 same listening address as the good client or to another one of the same receiver. A UDP socket has one buffer for all
-who send to it, and what it cannot hold the kernel drops, whoever sent it: no receiver can mend that, a second address
-can. "Elsewhere" goes to a socket that nobody reads: what the flood costs on two cores without being received at all.
+who send to it, and what it cannot hold the kernel drops, whoever sent it; only strangers can be kept out of it. A
+second address has a buffer of its own. "Elsewhere" goes to a socket that nobody reads: what the flood costs on two
+cores without being received at all.
 """
 
 import argparse
