@@ -23,6 +23,14 @@ def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
             monkeypatch.delenv(name)
 
 
+@pytest.fixture(scope="session", autouse=True)
+def own_priority() -> Iterator[None]:
+    """Let commands that a test runs in its own process not slow the tests after it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("os.setpriority", lambda *_: None)
+        yield
+
+
 @pytest.fixture(scope="session")
 def sqlite_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a migrated SQLite database, to be copied."""

@@ -36,7 +36,6 @@ Run = Callable[..., Said]
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
     """Run the front door in this process, in a folder of its own."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.setpriority", lambda *_: None)  # this process goes on
 
     def run(*words: str) -> Said:
         monkeypatch.setattr(sys, "argv", ["tollbook", *words])
