@@ -77,7 +77,7 @@ def _receive(settings: Settings, database: Database, sockets: Sockets, asked_to_
                 if (now := reload(settings, sources)) is not None:
                     receiver.replace_clients(now.clients)
                     if streams and now.tls:
-                        streams.context = now.tls
+                        streams.renew(now.tls)
         watch.stopping()
         log.info("stopping", requests_left=receiver.pending)
         left = receiver.drain(DRAIN_S)

@@ -1,7 +1,6 @@
 """The sockets that a receiver's settings ask for, bound, and what it reads them with."""
 
 import socket
-import ssl
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -9,7 +8,7 @@ from typing import NamedTuple
 from accounting.base.config import ReceiverSettings
 from accounting.base.sockets import Handed, bind_all, name_of
 from accounting.radius.stream import StreamPort
-from accounting.radius.tls import server_context
+from accounting.radius.tls import ServerContext, server_context
 from accounting.radius.udp import Listener, UdpPort, listen
 
 
@@ -69,7 +68,7 @@ def open_sockets(settings: ReceiverSettings, place: int = 0, like: Sockets | Non
             one.close()
 
 
-def tls_context(settings: ReceiverSettings) -> ssl.SSLContext | None:
+def tls_context(settings: ReceiverSettings) -> ServerContext | None:
     """Return the context of the settings' files, None if nothing listens for TLS; SettingsError names a bad file."""
     if not settings.listen_tls:
         return None

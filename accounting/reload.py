@@ -3,7 +3,6 @@
 A file with a mistake is refused as a whole, and said. What else has changed in it needs a restart: that is said too.
 """
 
-import ssl
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -13,6 +12,7 @@ from accounting.base.log import get_logger
 from accounting.ports import tls_context
 from accounting.radius.clients import Client, ClientTable, network_of
 from accounting.radius.source_version import source_version
+from accounting.radius.tls import ServerContext
 from accounting.spool import SourceList
 
 RENEWED = frozenset(("tls_certificate", "tls_key", "tls_ca", "tls_crl"))
@@ -47,7 +47,7 @@ class Reloaded(NamedTuple):
     """What has come into force: who may send, and by which certificates, None if nothing listens for TLS."""
 
     clients: ClientTable
-    tls: ssl.SSLContext | None
+    tls: ServerContext | None
 
 
 def reload(settings: Settings, sources: SourceList) -> Reloaded | None:

@@ -18,7 +18,7 @@ from accounting.radius import metrics
 from accounting.radius.drops import DropLog
 from accounting.radius.intake import Intake
 from accounting.radius.packet import packets_of
-from accounting.radius.tls import names_of
+from accounting.radius.tls import ServerContext, names_of
 
 CONNECTIONS_MAX = 500
 """Connections at a time, so that with a limit of 1024 descriptors the journal and the spool have theirs."""
@@ -99,9 +99,9 @@ class StreamPort:
         self,
         tcp: Iterable[socket.socket] = (),
         tls: Iterable[socket.socket] = (),
-        context: ssl.SSLContext | None = None,
+        context: ServerContext | None = None,
     ) -> None:
-        self.context = context
+        self._context = context
         self._listeners = {one.fileno(): (one, False) for one in tcp} | {one.fileno(): (one, True) for one in tls}
         self._connections: dict[int, _Connection] = {}
         self._to_flush: dict[int, _Connection] = {}
@@ -117,6 +117,20 @@ class StreamPort:
     def connections(self) -> int:
         """How many there are."""
         return len(self._connections)
+
+    def renew(self, context: ServerContext) -> None:
+        """Shake hands by this from now on; where it trusts others than before, let those who are in come again."""
+        has_changed = self._context is not None and context.trusted != self._context.trusted
+        self._context = context
+        if not has_changed:
+            return
+        for connection in list(self._connections.values()):
+            if connection.is_shaking:
+                self._close(connection)
+            elif connection.names:
+                connection.has_ended = True  # what waits is answered first
+                self._to_flush[connection.fd] = connection
+        self.flush()
 
     def ready(self, intake: Intake) -> None:
         """Look after some of the sockets that have something to do."""
@@ -210,8 +224,8 @@ class StreamPort:
             return
         try:
             if is_tls:
-                assert self.context is not None
-                accepted = self.context.wrap_socket(accepted, True, do_handshake_on_connect=False)
+                assert self._context is not None
+                accepted = self._context.wrap_socket(accepted, True, do_handshake_on_connect=False)
             connection = _Connection(self._to_flush, _prepared(accepted), (host, port), now)
         except OSError:  # the peer is gone again
             accepted.close()

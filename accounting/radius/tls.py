@@ -11,15 +11,22 @@ from typing import Any
 from accounting.base.errors import SettingsError
 
 
-def server_context(certificate: Path, key: Path, ca: Path, crl: Path | None = None) -> ssl.SSLContext:
+class ServerContext(ssl.SSLContext):
+    """How handshakes are done; trusted: the octets of the files that say whose certificates are good."""
+
+    trusted = b""
+
+
+def server_context(certificate: Path, key: Path, ca: Path, crl: Path | None = None) -> ServerContext:
     """Return a context that demands a certificate signed by one of `ca`; TLS 1.2 or later.
 
     All are PEM files. certificate: the server's own and those between it and its root. key: without a passphrase. crl:
     lists of certificates withdrawn, one of each issuer. SettingsError says which file is wrong.
     """
-    for name, path in (("certificate", certificate), ("key", key), ("ca", ca), ("crl", crl)):
-        _read(f"[receiver] tls_{name}", path)
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    files = {"certificate": certificate, "key": key, "ca": ca, "crl": crl}
+    octets = {name: _read(f"[receiver] tls_{name}", path) for name, path in files.items()}
+    context = ServerContext(ssl.PROTOCOL_TLS_SERVER)
+    context.trusted = octets["ca"] + octets["crl"]
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
     context.num_tickets = 0  # connections last: nothing is resumed
@@ -58,12 +65,10 @@ def _trust(context: ssl.SSLContext, name: str, path: Path) -> None:
         raise SettingsError([f"[receiver] tls_{name} {path}: holds no {what}"])
 
 
-def _read(setting: str, path: Path | None) -> None:
-    """See that a file can be read: the messages of OpenSSL name none."""
+def _read(setting: str, path: Path | None) -> bytes:
+    """Return what is in a file, if there is one; the messages of OpenSSL name none."""
     try:
-        if path is not None:
-            with path.open("rb"):
-                pass
+        return path.read_bytes() if path is not None else b""
     except OSError as error:
         raise SettingsError([f"{setting}: {path} cannot be read: {error.strerror}"]) from None
 

@@ -1,6 +1,7 @@
 """RADIUS over TCP and over TLS (RFC 6613, 6614) on real sockets, with certificates that the real openssl made."""
 
 import os
+import shutil
 import socket
 import ssl
 from collections.abc import Iterator
@@ -355,14 +356,29 @@ def test_a_withdrawn_certificate_is_refused(sqlite_url: str, certificates: Path)
         assert is_answer(rig.receive(client, ANSWER_BYTES), START, SECRET)
 
 
-def test_new_certificates_are_for_new_connections(over_tls: Rig, certificates: Path) -> None:
+def test_new_certificates_are_for_new_connections(over_tls: Rig, certificates: Path, tmp_path: Path) -> None:
     client = shake_hands(over_tls, certificates)
-    over_tls.streams.context = context(certificates / "other")
-    assert refused(over_tls, certificates)
-    other = shake_hands(over_tls, certificates / "other")
+    folder = tmp_path / "renewed"
+    shutil.copytree(certificates, folder)
+    make_certificate(folder, SERVER)
+    over_tls.streams.renew(context(folder))
+    other = shake_hands(over_tls, certificates)
+    assert client.getpeercert(binary_form=True) != other.getpeercert(binary_form=True)
     for one in (client, other):
         one.send(START)
         assert is_answer(over_tls.receive(one, ANSWER_BYTES), START, SECRET)
+
+
+def test_who_is_trusted_no_more_is_answered_what_waits_and_then_closed(over_tls: Rig, certificates: Path) -> None:
+    client, in_handshake = shake_hands(over_tls, certificates), over_tls.stream(-1)
+    with over_tls.database.journal_write():
+        client.send(START)
+        over_tls.until(lambda: over_tls.receiver.pending == 1, "it waits")
+        over_tls.streams.renew(context(certificates, crl=True))
+    assert is_answer(over_tls.receive(client, ANSWER_BYTES), START, SECRET)
+    assert over_tls.is_closed(client)
+    assert over_tls.is_closed(in_handshake)
+    assert refused(over_tls, certificates)
 
 
 def test_a_handshake_that_does_not_end_is_closed_and_holds_nobody_up(over_tls: Rig, certificates: Path) -> None:
