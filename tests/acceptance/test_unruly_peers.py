@@ -91,6 +91,9 @@ class Peer(threading.Thread):
                 raise ConnectionAbortedError
             case 1 if not self.is_over_tls:
                 connection.shutdown(socket.SHUT_WR)
+        self._hear(connection, asked, secret)
+
+    def _hear(self, connection: socket.socket, asked: dict[int, bytes], secret: bytes) -> None:
         for _ in asked:
             answer = b""
             while len(answer) < ANSWER_BYTES:
