@@ -119,8 +119,9 @@ def test_peers_that_do_what_they_like(sqlite_url: str, authority: Path, tmp_path
             peer.start()
         while is_killed and time.monotonic() < end - 2:
             time.sleep(1)
-            if pid := service.pid("receive"):
-                os.kill(pid, signal.SIGKILL)
+            pid = service.pid("receive")
+            os.kill(pid, signal.SIGKILL)
+            service.wait(lambda pid=pid: service.pid("receive") not in (0, pid), "the next one is there")
         with service.over_tcp() as client:  # among all these, one that behaves
             for number in range(20):
                 asked = request(SECRET, (40, 1), (44, f"good-{number}"), identifier=number)
