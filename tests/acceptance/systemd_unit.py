@@ -8,7 +8,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -74,7 +73,7 @@ class Machine:
         """Have radload send, from which every request must be answered at the end."""
         command = self.command("/usr/local/bin/radload", "--port", "1813", "--secret", SECRET, *words)
         with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as process:
-            time.sleep(2)
+            signal.sigtimedwait((), 2)  # it is at it
             yield
             said, _ = process.communicate(timeout=PATIENCE_S)
         assert " lost 0 " in said, said

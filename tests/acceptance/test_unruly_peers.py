@@ -10,9 +10,9 @@ import socket
 import ssl
 import struct
 import threading
-import time
 from contextlib import suppress
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -48,7 +48,7 @@ class Peer(threading.Thread):
         self._context.load_cert_chain(authority / f"{CLIENT}.pem", authority / f"{CLIENT}.key")
 
     def run(self) -> None:
-        while time.monotonic() < self._end:
+        while monotonic() < self._end:
             with suppress(OSError):
                 self._visit()
 
@@ -85,7 +85,7 @@ class Peer(threading.Thread):
         for part in (octets[:cut], octets[cut:]):
             connection.sendall(part)
             if chance.random() < 0.2:
-                time.sleep(chance.random() / 10)
+                pause(chance.random() / 10)
         match chance.randrange(6):
             case 0:
                 raise ConnectionAbortedError
@@ -104,6 +104,10 @@ class Peer(threading.Thread):
                 self.acknowledged.add(asked[answer[1]])
 
 
+def pause(seconds: float) -> None:
+    threading.Event().wait(seconds)
+
+
 def cpu_s(pid: int) -> float:
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -113,12 +117,12 @@ def cpu_s(pid: int) -> float:
 def test_peers_that_do_what_they_like(sqlite_url: str, authority: Path, tmp_path: Path, is_killed: bool) -> None:
     service = Streams(tmp_path, sqlite_url, authority)
     with service.running("receive"):
-        end = time.monotonic() + LASTS_S
+        end = monotonic() + LASTS_S
         peers = [Peer(service, authority, number, end) for number in range(PEERS)]
         for peer in peers:
             peer.start()
-        while is_killed and time.monotonic() < end - 2:
-            time.sleep(1)
+        while is_killed and monotonic() < end - 2:
+            pause(1)
             pid = service.pid("receive")
             os.kill(pid, signal.SIGKILL)
             service.wait(lambda pid=pid: service.pid("receive") not in (0, pid), "the next one is there")
@@ -132,7 +136,7 @@ def test_peers_that_do_what_they_like(sqlite_url: str, authority: Path, tmp_path
         service.wait(lambda: service.metric("tollbook_receiver_connections") == 0, "all connections are forgotten")
         pid = service.pid("receive")
         before = cpu_s(pid)
-        time.sleep(2)
+        pause(2)
         assert cpu_s(pid) - before < QUIET_CPU, "it does something though nobody is there"
         assert "Traceback" not in service.said()
     with open_database(sqlite_url) as database, database.journal_read() as conn:

@@ -9,6 +9,7 @@ import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from socket import SOCK_STREAM
 from typing import Any
 
 from tests.support.daemon import wait_until
@@ -24,7 +25,7 @@ class Service:
 
     def __init__(self, folder: Path, url: str, more: str = "", *, processes: int = 1) -> None:
         self.port = free_port()
-        self.page = free_port()
+        self.page = free_port(SOCK_STREAM)
         self.config = folder / "service.toml"
         self.config.write_text(
             f'[database]\nurl = "{url}"\n[receiver]\nlisten = ["127.0.0.1:{self.port}"]\nprocesses = {processes}\n'
