@@ -20,6 +20,7 @@ from accounting.db.engine import open_database
 from accounting.journal import read_after
 from tests.integration.test_radsec_command import Streams, authority
 from tests.support.certificates import CLIENT
+from tests.support.daemon import cpu_s
 from tests.support.radius import SECRET, is_answer, request
 
 __all__ = ["authority"]
@@ -106,11 +107,6 @@ class Peer(threading.Thread):
 
 def pause(seconds: float) -> None:
     threading.Event().wait(seconds)
-
-
-def cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 @pytest.mark.parametrize("is_killed", [False, True])

@@ -26,8 +26,9 @@ from sqlalchemy import func, select
 
 from accounting.db.engine import open_database, upgrade_database
 from accounting.db.tables import journal, source
-from tests.benchmarks.bench_receiver import SERVER, cpu_s, python
+from tests.benchmarks.bench_receiver import SERVER, python
 from tests.support import mariadb
+from tests.support.daemon import cpu_s
 from tests.support.load import free_port
 from tests.support.radload import SECRET, command, load
 

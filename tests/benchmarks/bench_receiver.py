@@ -29,6 +29,7 @@ from accounting.event import Source
 from accounting.journal import JournalWriter, gaps, register_source, seq_counts
 from tests.benchmarks import freeradius
 from tests.support import mariadb
+from tests.support.daemon import cpu_s
 from tests.support.radload import EVENTS_PER_CALL, PACKET_BYTES, SECRET, load
 
 WINDOW = 256
@@ -302,12 +303,6 @@ def _listening() -> Iterator[socket.socket]:
         bound.setblocking(False)
         print(f"listening on 127.0.0.1:{bound.getsockname()[1]}", file=sys.stderr, flush=True)
         yield bound
-
-
-def cpu_s(pid: int) -> float:
-    """Return the CPU seconds a process has used, its threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 if __name__ == "__main__":

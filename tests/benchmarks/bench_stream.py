@@ -5,7 +5,6 @@ process each with at most 200 requests outstanding, interleaved rounds, medians.
 """
 
 import argparse
-import os
 import select
 import socket
 import ssl
@@ -18,10 +17,10 @@ from time import monotonic
 from accounting.db.engine import upgrade_database
 from tests.integration.test_radsec_command import Streams
 from tests.support.certificates import make_authority
+from tests.support.daemon import cpu_s
 from tests.support.radius import SECRET, request
 
 CONNECTIONS, OUTSTANDING, ANSWER_BYTES = 4, 200, 20
-TICKS = os.sysconf("SC_CLK_TCK")
 PADDING = [(1, bytes(240))]
 
 
@@ -57,9 +56,9 @@ def measure(service: Streams, authority: Path, kind: str, number: int, turn: int
     pid = service.pid("receive")
     with ExitStack() as opened:
         clients = [opened.enter_context(_open(service, authority, kind)) for _ in range(CONNECTIONS)]
-        before, begun = _cpu_s(pid), monotonic()
+        before, begun = cpu_s(pid), monotonic()
         _exchange(clients, packets, kind)
-        took, spent = monotonic() - begun, _cpu_s(pid) - before
+        took, spent = monotonic() - begun, cpu_s(pid) - before
     return number * CONNECTIONS / took, spent / (number * CONNECTIONS) * 1e6
 
 
@@ -98,11 +97,6 @@ def _exchange(clients: list[socket.socket], packets: list[list[bytes]], kind: st
         assert events, "no answer for five seconds"
         for fd, _ in events:
             answered[place[fd]] += len(clients[place[fd]].recv(16384))
-
-
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / TICKS
 
 
 if __name__ == "__main__":

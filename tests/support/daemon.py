@@ -51,6 +51,12 @@ def listens(at: tuple[str, int]) -> bool:
     return any(line.split()[1] == wanted for line in Path("/proc/net/udp").read_text().splitlines()[1:])
 
 
+def cpu_s(pid: int) -> float:
+    """Return the CPU seconds a process has used, its threads included."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def wait_until(true: Callable[[], bool], what: str, within_s: float = START_TIMEOUT_S) -> None:
     """Return once something is true that other processes bring about; fail if it takes too long."""
     deadline, pause = time.monotonic() + within_s, threading.Event()
