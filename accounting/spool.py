@@ -239,8 +239,7 @@ class Mover(Thread):
         while not self._ending.is_set():
             self._wanted.clear()
             try:
-                depth = self._look()
-                if self._recovery.is_away or depth.rows or depth.doubtful or self._is_new:
+                if self._may_have_rows() or self._recovery.is_away or self._is_new:
                     self._move_all()
                 self._failures = 0
                 self._taken.keep_in_time()
@@ -324,6 +323,14 @@ class Mover(Thread):
             for number in unknown:
                 ids[number] = register_source(self._database, _source_of(spool, number, settings.get(number, "")))
         return [(received_us, ids[source], peer, raw) for received_us, source, peer, raw in rows]
+
+    def _may_have_rows(self) -> bool:
+        """Return whether something waits, or the file cannot be read: moving tells, and what the database answers."""
+        try:
+            depth = self._look()
+        except SpoolUnavailable:
+            return True
+        return bool(depth.rows or depth.doubtful)
 
     def _look(self) -> Depth:
         """Return what the spool holds, as of the last second, and tell the metrics."""

@@ -85,6 +85,8 @@ def read_toml(path: Path, mistakes: list[str]) -> Tree:
         mistakes.append(f"{path}: is not UTF-8 text; save it as UTF-8")
     except tomllib.TOMLDecodeError as error:
         mistakes.append(f"{path}: is not TOML: {error}")
+    except RecursionError:
+        mistakes.append(f"{path}: brackets are nested too deeply")
     return {}
 
 

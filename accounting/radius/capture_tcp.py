@@ -11,7 +11,7 @@ STREAMS_MAX = 200
 """Directions of connections; beyond, the one that was silent longest is given up."""
 AHEAD_MAX, AHEAD_BYTES_MAX = 256, 262_144
 """Segments of one direction, and their octets, that wait for missing ones before them."""
-_FIN, _SYN, _RST = 1, 2, 4
+_SYN, _RST = 2, 4
 _HALF, _ALL = 1 << 31, (1 << 32) - 1
 
 Ends = tuple[bytes, bytes, bytes, bytes]
@@ -57,7 +57,7 @@ class Streams:
             stream = self._streams[ends] = _Stream(number)
         self._streams.move_to_end(ends)
         packets = self._join(ends, stream, number, data) if data else []
-        if missing or flags & (_FIN | _RST):
+        if missing or flags & _RST:  # behind a FIN segments are still repeated
             self._lose(ends, certainly=bool(missing))
         return packets
 

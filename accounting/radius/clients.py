@@ -37,22 +37,22 @@ class ClientTable:
     """Clients by network, and those with a certificate by its name. No two have the same."""
 
     def __init__(self, clients: Iterable[Client]) -> None:
-        self._by_length: dict[tuple[int, int], dict[int, Client]] = {}
+        self._plain, self._certified = _Networks(), _Networks()
         self._by_certificate: dict[str, Client] = {}
         self._number = 0
-        for client in clients:
+        for given in clients:
             self._number += 1
+            client = given._replace(network=network_of(given.network))
             if client.certificate:
                 other = self._by_certificate.setdefault(client.certificate, client)
                 if other is not client:
                     raise SettingsError([f"clients {other.name} and {client.name} have the same certificate"])
-                continue
-            network = network_of(client.network)
-            level = self._by_length.setdefault((network.version, network.prefixlen), {})
-            other = level.setdefault(int(network.network_address), client)
-            if other is not client:
-                raise SettingsError([f"clients {other.name} and {client.name} have the same address {network}"])
-        self._lengths = sorted(self._by_length, reverse=True)
+                self._certified.add(client)
+            else:
+                other = self._plain.add(client)
+                if other is not client:
+                    words = f"clients {other.name} and {client.name} have the same address {client.network}"
+                    raise SettingsError([words])
 
     def __len__(self) -> int:
         """How many clients there are."""
@@ -61,27 +61,47 @@ class ClientTable:
     @property
     def networks(self) -> list[Network]:
         """Those of the clients without a certificate."""
-        return [network_of(client.network) for level in self._by_length.values() for client in level.values()]
+        return self._plain.networks
+
+    def find(self, host: str) -> Client | None:
+        """Return the client of an address as a socket gives it (a scope like %eth0 may follow), or None."""
+        return self._plain.find(address_of(host))
 
     def find_certified(self, names: Sequence[str], host: str) -> Client | None:
         """Return the client that a certificate with these names, in small letters, makes of one at this address."""
         for name in names:
             client = self._by_certificate.get(name)
-            if client is not None and address_of(host) in network_of(client.network):
+            if client is not None and address_of(host) in client.network:
                 return client
         return None
 
     def awaits_certified(self, host: str) -> bool:
         """Return whether a client with a certificate may be at this address."""
-        return any(address_of(host) in network_of(client.network) for client in self._by_certificate.values())
+        return self._certified.find(address_of(host)) is not None
 
-    def find(self, host: str) -> Client | None:
-        """Return the client of an address as a socket gives it (a scope like %eth0 may follow), or None."""
-        address = address_of(host)
+
+class _Networks:
+    """Clients by network; the longest match counts."""
+
+    def __init__(self) -> None:
+        self._levels: dict[tuple[int, int], dict[int, Client]] = {}
+
+    @property
+    def networks(self) -> list[Network]:
+        return [client.network for level in self._levels.values() for client in level.values()]
+
+    def add(self, client: Client) -> Client:
+        """Return the client of this network: this one, or the first."""
+        network = client.network
+        if (key := (network.version, network.prefixlen)) not in self._levels:
+            self._levels = dict(sorted({**self._levels, key: {}}.items(), reverse=True))
+        return self._levels[key].setdefault(int(network.network_address), client)
+
+    def find(self, address: Address) -> Client | None:
         value, bits = int(address), address.max_prefixlen
-        for version, length in self._lengths:
+        for (version, length), level in self._levels.items():
             if version == address.version:
-                client = self._by_length[version, length].get(value >> bits - length << bits - length)
+                client = level.get(value >> bits - length << bits - length)
                 if client is not None:
                     return client
         return None

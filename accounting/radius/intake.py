@@ -95,17 +95,17 @@ class Intake:
         """Take the time of arrival for what is taken next: one for all that was read at once."""
         self._received_us = self._clock()
 
-    def has_room(self, client: str) -> bool:
-        """Return whether neither the rate of a client that was found nor what may wait is used up."""
-        share = self._shares[client]
+    def has_room(self, host: str, names: Sequence[str] = ()) -> bool:
+        """Return whether neither a client's rate nor what may wait is used up; a stranger's packet is to be told."""
+        share = (self._senders.get((names, host) if names else host) or self._find(host, names)).share
         is_full = len(self._pending) >= self._pending_max or share.waiting >= self._client_pending_max
         return not is_full and (share.tokens >= 1 or share.refill())
 
-    def take(self, datagram: bytes, way: Way, address: Any, names: Sequence[str] = (), *, is_held: bool = False) -> str:
+    def take(self, datagram: bytes, way: Way, address: Any, names: Sequence[str] = (), connection: bytes = b"") -> str:
         """Answer a datagram as the repeat it is, put it with what waits for the next commit, or drop it.
 
-        names: those of a certificate, over TLS. is_held: it cannot come again by this way, so no limit drops it; its
-        sender is held back instead, see has_room. Return why it was dropped, "" if it was not.
+        names: those of a certificate, over TLS. connection: the number of one over which nothing comes twice, so no
+        limit drops it; its sender is held back instead, see has_room. Return why it was dropped, "" if it was not.
         """
         client, host, share = self._senders.get((names, address[0]) if names else address[0]) or self._find(
             address[0], names
@@ -123,16 +123,16 @@ class Intake:
         if fault := distrust(packet, secret, required=client.must_authenticate):
             return self._drop(fault, client.name, address)
         peer = host + address[1].to_bytes(2)
-        key = peer + packet[1:20]  # id, length, authenticator
+        key = peer + packet[1:20] + connection  # id, length, authenticator
         reply = self._cache.get(key)
         if reply is not None:
             metrics.DUPLICATES.inc()
             _send(way, reply, address)
         elif key in self._pending:  # will be answered once, after its commit
             metrics.DUPLICATES.inc()
-        elif (len(self._pending) >= self._pending_max or share.waiting >= self._client_pending_max) and not is_held:
+        elif (len(self._pending) >= self._pending_max or share.waiting >= self._client_pending_max) and not connection:
             return self._drop("overload", client.name, address)
-        elif share.tokens < 1 and not share.refill() and not is_held:
+        elif share.tokens < 1 and not share.refill() and not connection:
             return self._drop("rate_limit", client.name, address)
         else:
             share.tokens -= 1

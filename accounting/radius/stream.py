@@ -11,6 +11,7 @@ import ssl
 from collections import Counter
 from collections.abc import Iterable
 from contextlib import suppress
+from itertools import count
 from time import monotonic
 from typing import Any
 
@@ -18,26 +19,32 @@ from accounting.radius import metrics
 from accounting.radius.drops import DropLog
 from accounting.radius.intake import Intake
 from accounting.radius.packet import packets_of
-from accounting.radius.tls import ServerContext, names_of
+from accounting.radius.tls import ServerContext, Session
 
 CONNECTIONS_MAX = 500
 """Connections at a time, so that with a limit of 1024 descriptors the journal and the spool have theirs."""
 CLIENT_CONNECTIONS_MAX = 100
 HANDSHAKES_MAX = 16
 """Connections of one address that have not ended their TLS handshake."""
+ALL_HANDSHAKES_MAX = 128
+ACCEPTS_MAX = 16
 READ_BYTES = 16384
-"""What is read at once: one TLS record (RFC 8446 section 5.1), so that none is left where epoll does not see it."""
-EVENTS_MAX = 8
-"""Sockets looked after before a finished commit is: eight reads or handshakes, some milliseconds."""
+"""What is read at once: fifty requests, or what a TLS record may hold (RFC 8446 section 5.1)."""
+PASS_S = 0.005
+"""How long sockets are looked after before a finished commit is."""
 WAITING_MAX = 256
 """Requests of a connection that wait; more are not read. It has no more identifiers (RFC 6613 section 2.6.5)."""
-UNSENT_BYTES_MAX = 65536
+EMPTY_BYTES_MAX = 65536
+"""Octets without the end of one packet: of 4096, it would take TLS records of an octet each."""
 HANDSHAKE_S = 10.0
 UNFINISHED_S = 10.0
 """How long the rest of a packet, or the reading of a reply, may take."""
+UNPROVEN_S = 60.0
+"""How long a connection may be silent that has neither a certificate nor sent a packet that was right."""
 IDLE_S = 3600.0
-"""How long a connection may be silent."""
+"""How long others may be silent."""
 _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP_KEEPCNT, 6))  # a dead peer: 2 minutes
+_NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _CLOSING = frozenset(
     (
         "unknown_client",
@@ -49,34 +56,55 @@ _CLOSING = frozenset(
     )
 )
 """Faults of a packet that end its connection (RFC 6613 section 2.6.4)."""
-_LATER = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _GONE = select.EPOLLHUP | select.EPOLLERR
 
 
 class _Connection:
-    """One peer: the way its replies go back. names: those of its certificate, over TLS."""
+    """One peer: the way its replies go back. tls: its session, None over TCP; names: those of its certificate.
+
+    number: in the keys of its requests, for another connection may come from the same port while these wait.
+    """
 
     def __init__(
-        self, to_flush: "dict[int, _Connection]", bound: socket.socket, address: tuple[str, int], now: float
+        self,
+        to_flush: "dict[int, _Connection]",
+        bound: socket.socket,
+        address: tuple[str, int],
+        number: int,
+        tls: Session | None,
+        now: float,
     ) -> None:
         self.socket = bound
         self.fd = bound.fileno()
         self.address = address
+        self.number = number.to_bytes(8)
+        self.tls = tls
         self.names: tuple[str, ...] = ()
         self.client = ""
         self.counted_as = ""
-        self.is_shaking = False
         self.has_ended = False  # the peer sends no more, but may read
         self.is_held = False  # its client has had its share
+        self.is_proven = False  # by a certificate, or a packet that was right
         self.waiting = 0
         self.rest = b""
-        self.replies: list[bytes] = []
-        self.unsent = b""
+        self.empty_bytes = 0  # came since the last packet
+        self.replies = bytearray()
+        self.unsent = b""  # as it goes over the wire
         self.heard_at = now
         self.owes_since = now  # a handshake, the rest of a packet, the reading of replies
         self.interest = select.EPOLLIN
         self.is_taking = False
         self._to_flush = to_flush
+
+    @property
+    def is_shaking(self) -> bool:
+        """Whether its TLS handshake is not over."""
+        return self.tls is not None and self.tls.is_shaking
+
+    @property
+    def is_paused(self) -> bool:
+        """Whether more of it is not read now."""
+        return self.has_ended or self.is_held or self.waiting >= WAITING_MAX or bool(self.unsent)
 
     def sendto(self, data: bytes, _address: Any, /) -> int:
         """Keep a reply until all of this commit are there: one call, and over TLS one record, sends them."""
@@ -84,7 +112,7 @@ class _Connection:
             raise BrokenPipeError
         if not self.is_taking:  # it waited for its commit
             self.waiting -= 1
-        self.replies.append(data)
+        self.replies += data
         self._to_flush[self.fd] = self
         return len(data)
 
@@ -105,6 +133,7 @@ class StreamPort:
         self._listeners = {one.fileno(): (one, False) for one in tcp} | {one.fileno(): (one, True) for one in tls}
         self._connections: dict[int, _Connection] = {}
         self._to_flush: dict[int, _Connection] = {}
+        self._numbers = count()
         self._counts: Counter[str] = Counter()
         self._closed = DropLog(metrics.CLOSED, "connections closed")
         self._is_full = False
@@ -133,13 +162,15 @@ class StreamPort:
         self.flush()
 
     def ready(self, intake: Intake) -> None:
-        """Look after some of the sockets that have something to do."""
-        now = monotonic()
-        for fd, events in self._poll.poll(0, EVENTS_MAX):
+        """Look after some of the sockets that have something to do, each in its turn."""
+        begun = now = monotonic()
+        while now - begun < PASS_S and (events := self._poll.poll(0, 1)):
+            [(fd, event)] = events
             if fd in self._listeners:
                 self._accept(*self._listeners[fd], intake, now)
             elif connection := self._connections.get(fd):
-                self._serve(connection, events, intake, now)
+                self._serve(connection, event, intake, now)
+            now = monotonic()
         self.flush()
 
     def flush(self) -> None:
@@ -154,17 +185,17 @@ class StreamPort:
     def tidy(self, now: float) -> None:
         """Close those whose time is over; once a second or so."""
         for connection in list(self._connections.values()):
-            owed_s, is_paused = now - connection.owes_since, connection.is_held or connection.waiting >= WAITING_MAX
+            owed_s, silent_s = now - connection.owes_since, now - connection.heard_at
             if connection.is_shaking:
                 if owed_s > HANDSHAKE_S:
                     self._close(connection, "handshake", detail="it took too long")
             elif connection.unsent:
                 if owed_s > UNFINISHED_S:
                     self._close(connection, "slow_reader")
-            elif connection.rest and not is_paused:
+            elif connection.rest and not connection.is_paused:
                 if owed_s > UNFINISHED_S:
                     self._close(connection, "unfinished")
-            elif not connection.waiting and now - connection.heard_at > IDLE_S:
+            elif not connection.waiting and silent_s > (IDLE_S if connection.is_proven else UNPROVEN_S):
                 self._close(connection, "idle")
             if connection.is_held and connection.fd >= 0:
                 connection.is_held = False
@@ -184,140 +215,155 @@ class StreamPort:
         self._poll.close()
 
     def _send(self, connection: _Connection) -> None:
-        """Send what the peer takes now; keep the rest, within bounds."""
+        """Send what the peer takes now, and keep the rest."""
         was_unsent = bool(connection.unsent)
-        connection.unsent += b"".join(connection.replies)
+        tls, replies = connection.tls, bytes(connection.replies)
         connection.replies.clear()
+        if tls is not None:
+            if replies:
+                tls.send(replies)
+            replies = tls.outgoing()
+        connection.unsent += replies
         if connection.unsent:
-            with suppress(*_LATER):
+            with suppress(BlockingIOError):
                 connection.unsent = connection.unsent[connection.socket.send(connection.unsent) :]
-            if connection.unsent and not was_unsent:
+            if connection.unsent and not was_unsent and not connection.is_shaking:
                 connection.owes_since = monotonic()
-        if len(connection.unsent) > UNSENT_BYTES_MAX:
-            self._close(connection, "slow_reader")
-        elif connection.has_ended and not connection.waiting and not connection.unsent:
+        if connection.has_ended and not connection.waiting and not connection.unsent:
             self._close(connection)
         else:
             self._watch(connection)
 
     def _accept(self, listener: socket.socket, is_tls: bool, intake: Intake, now: float) -> None:
-        try:
-            accepted, (host, port, *_) = listener.accept()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-                self._closed.add("no_descriptor", "", listener.getsockname())
-                self._is_full = True
-                for fd in self._listeners:
-                    self._poll.modify(fd, 0)
-            return
-        client = None if is_tls else intake.client_at(host)
-        name = client.name if client else ""
-        counted_as, at_most = (f"handshake {host}", HANDSHAKES_MAX) if is_tls else (name, CLIENT_CONNECTIONS_MAX)
-        fault = ""
-        if client is None and not (is_tls and intake.awaits_certified(host)):
-            fault = "unknown_client"
-        elif len(self._connections) >= CONNECTIONS_MAX or self._counts[counted_as] >= at_most:
-            fault = "too_many"
-        if fault:
-            accepted.close()
-            self._closed.add(fault, name, (host, port))
-            return
-        try:
+        for _ in range(ACCEPTS_MAX):
+            try:
+                accepted, (host, port, *_) = listener.accept()
+            except OSError as error:
+                if error.errno in _NO_DESCRIPTOR:
+                    self._closed.add("no_descriptor", "", listener.getsockname())
+                    self._is_full = True
+                    for fd in self._listeners:
+                        self._poll.modify(fd, 0)
+                return
+            client = None if is_tls else intake.client_at(host)
+            name = client.name if client else ""
+            counted_as = f"handshake {host}" if is_tls else name
+            fault = ""
+            if client is None and not (is_tls and intake.awaits_certified(host)):
+                fault = "unknown_client"
+            elif self._is_too_many(counted_as, is_tls):
+                fault = "too_many"
+            if fault:
+                accepted.close()
+                self._closed.add(fault, name, (host, port))
+                continue
+            tls = None
             if is_tls:
                 assert self._context is not None
-                accepted = self._context.wrap_socket(accepted, True, do_handshake_on_connect=False)
-            connection = _Connection(self._to_flush, _prepared(accepted), (host, port), now)
-        except OSError:  # the peer is gone again
-            accepted.close()
-            return
-        connection.client, connection.counted_as, connection.is_shaking = name, counted_as, is_tls
-        self._counts[counted_as] += 1
-        self._connections[connection.fd] = connection
-        self._poll.register(connection.fd, connection.interest)
+                tls = Session(self._context)
+            try:
+                bound = _prepared(accepted)
+                self._poll.register(bound, select.EPOLLIN)
+            except OSError:  # the peer is gone again
+                accepted.close()
+                continue
+            connection = _Connection(self._to_flush, bound, (host, port), next(self._numbers), tls, now)
+            connection.client, connection.counted_as = name, counted_as
+            self._counts[counted_as] += 1
+            self._connections[connection.fd] = connection
 
-    def _serve(self, connection: _Connection, events: int, intake: Intake, now: float) -> None:
+    def _is_too_many(self, counted_as: str, is_tls: bool) -> bool:
+        if len(self._connections) >= CONNECTIONS_MAX:
+            return True
+        if not is_tls:
+            return self._counts[counted_as] >= CLIENT_CONNECTIONS_MAX
+        in_all = sum(connection.is_shaking for connection in self._connections.values())
+        return self._counts[counted_as] >= HANDSHAKES_MAX or in_all >= ALL_HANDSHAKES_MAX
+
+    def _serve(self, connection: _Connection, event: int, intake: Intake, now: float) -> None:
+        was_shaking = connection.is_shaking
         try:
-            if connection.is_shaking:
-                self._shake_hands(connection, intake)
-            elif events & select.EPOLLOUT:
+            if event & select.EPOLLOUT:
                 self._send(connection)
-            elif events & select.EPOLLIN:
+            elif event & select.EPOLLIN:
                 self._read(connection, intake, now)
-            elif events & _GONE:
+            elif event & _GONE:
                 self._close(connection)
         except ssl.SSLError as error:
-            self._close(connection, "tls", detail=_words(error))
+            self._close(connection, "handshake" if was_shaking else "tls", detail=_words(error))
         except OSError:  # the peer is gone
             self._close(connection)
 
-    def _shake_hands(self, connection: _Connection, intake: Intake) -> None:
-        assert isinstance(connection.socket, ssl.SSLSocket)
-        try:
-            connection.socket.do_handshake()
-        except (ssl.SSLWantReadError, ssl.SSLWantWriteError) as wanted:
-            is_read = isinstance(wanted, ssl.SSLWantReadError)
-            self._want(connection, select.EPOLLIN if is_read else select.EPOLLOUT)
-            return
-        except ssl.SSLError as error:
-            self._close(connection, "handshake", detail=_words(error))
-            return
-        connection.is_shaking = False
-        connection.names = names_of(connection.socket.getpeercert())
-        client = intake.client_at(connection.address[0], connection.names) if connection.names else None
-        if client is None:
-            self._close(connection, "unknown_client", certificate=" ".join(connection.names)[:255])
-        elif self._counts[client.name] >= CLIENT_CONNECTIONS_MAX:
-            self._close(connection, "too_many")
-        else:
-            self._uncount(connection)
-            self._counts[client.name] += 1
-            connection.client = connection.counted_as = client.name
-            self._watch(connection)
-
     def _read(self, connection: _Connection, intake: Intake, now: float) -> None:
-        if not intake.has_room(connection.client):
+        if not connection.is_shaking and not intake.has_room(connection.address[0], connection.names):
             connection.is_held = True
             metrics.HELD.labels(connection.client).inc()
             self._watch(connection)
             return
         try:
             data = connection.socket.recv(READ_BYTES)
-        except _LATER:
+        except BlockingIOError:
             return
-        if not data:
-            connection.has_ended = True
-            self._send(connection)
-            return
-        connection.heard_at = now
+        self._to_flush[connection.fd] = connection
+        connection.empty_bytes += len(data)
+        connection.has_ended = connection.has_ended or not data
+        if data and (tls := connection.tls) is not None:
+            was_shaking = tls.is_shaking
+            data = tls.receive(data)
+            connection.has_ended = connection.has_ended or tls.has_ended
+            if tls.is_shaking or (was_shaking and not self._let_in(connection, tls, intake)):
+                return
+        if data:
+            connection.heard_at = now
+            self._take(connection, data, intake, now)
+        if connection.empty_bytes > EMPTY_BYTES_MAX:
+            self._close(connection, "unfinished")
+        if connection.fd >= 0:
+            self._watch(connection)
+
+    def _let_in(self, connection: _Connection, tls: Session, intake: Intake) -> bool:
+        """Find out whose a handshake that is over was; return whether it stays."""
+        connection.names = tls.names
+        client = intake.client_at(connection.address[0], connection.names) if connection.names else None
+        if client is None:
+            self._close(connection, "unknown_client", certificate=" ".join(connection.names)[:255])
+            return False
+        if self._counts[client.name] >= CLIENT_CONNECTIONS_MAX:
+            self._close(connection, "too_many")
+            return False
+        self._uncount(connection)
+        self._counts[client.name] += 1
+        connection.client = connection.counted_as = client.name
+        connection.is_proven = True
+        return True
+
+    def _take(self, connection: _Connection, data: bytes, intake: Intake, now: float) -> None:
+        """Give what is whole to the intake; keep the rest."""
         packets, rest = packets_of(connection.rest + data)
         metrics.RECEIVED.inc(len(packets))
         for packet in packets:
             waited = intake.pending
             connection.is_taking = True
-            fault = intake.take(packet, connection, connection.address, connection.names, is_held=True)
+            fault = intake.take(packet, connection, connection.address, connection.names, connection.number)
             connection.is_taking = False
             connection.waiting += intake.pending - waited
             if fault in _CLOSING:
                 self._close(connection, fault)
-            if connection.fd < 0:
                 return
+            connection.is_proven = connection.is_proven or not fault
         if isinstance(rest, str):
             intake.drops.add(rest, connection.client, connection.address)
             self._close(connection, rest)
             return
         if packets or not connection.rest:
             connection.owes_since = now
+        if packets:
+            connection.empty_bytes = 0
         connection.rest = rest
-        self._watch(connection)
 
     def _watch(self, connection: _Connection) -> None:
         """Wait for what can be done: read while not too much waits, send while something is unsent."""
-        is_paused = (
-            connection.has_ended or connection.is_held or connection.waiting >= WAITING_MAX or bool(connection.unsent)
-        )
-        self._want(connection, (0 if is_paused else select.EPOLLIN) | (select.EPOLLOUT if connection.unsent else 0))
-
-    def _want(self, connection: _Connection, interest: int) -> None:
+        interest = (0 if connection.is_paused else select.EPOLLIN) | (select.EPOLLOUT if connection.unsent else 0)
         if interest == connection.interest:
             return
         if interest & select.EPOLLIN and not connection.is_shaking:  # what it owes it could not send until now
@@ -338,9 +384,10 @@ class StreamPort:
         self._poll.unregister(connection.fd)
         self._to_flush.pop(connection.fd, None)
         connection.fd = -1
-        if isinstance(connection.socket, ssl.SSLSocket) and not connection.is_shaking:
-            with suppress(OSError):
-                connection.socket.unwrap()  # says goodbye, and does not wait for an answer
+        if connection.tls is not None:
+            connection.tls.end()
+            with suppress(OSError):  # says goodbye, or what was wrong, and does not wait
+                connection.socket.send(connection.unsent + connection.tls.outgoing())
         connection.socket.close()
         if reason:
             self._closed.add(reason, connection.client, connection.address, **details)

@@ -5,16 +5,66 @@ Knows nothing of sockets or clients.
 
 import ssl
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from accounting.base.errors import SettingsError
+
+_RECORD_BYTES = 16384
 
 
 class ServerContext(ssl.SSLContext):
     """How handshakes are done; trusted: the octets of the files that say whose certificates are good."""
 
     trusted = b""
+
+
+class Session:
+    """The server's side of one connection, in memory: it takes and gives octets of the wire.
+
+    What it does is bounded by the octets that it is given. A socket of its own would go on for as long as a peer sends
+    records that hold no data (RFC 8446 section 4.6.3). names: the certificate's, once the handshake is over.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self.is_shaking = True
+        self.has_ended = False
+        self.names: tuple[str, ...] = ()
+
+    def receive(self, octets: bytes) -> bytes:
+        """Take octets off the wire and return the data in them, none before the handshake is over; or ssl.SSLError."""
+        self._incoming.write(octets)
+        data = b""
+        try:
+            if self.is_shaking:
+                self._tls.do_handshake()
+                self.is_shaking = False
+                self.names = names_of(self._tls.getpeercert())
+            while True:
+                data += self._tls.read(_RECORD_BYTES)
+        except ssl.SSLWantReadError:
+            return data
+        except ssl.SSLZeroReturnError:  # the peer has said goodbye
+            self.has_ended = True
+            return data
+
+    def send(self, data: bytes) -> None:
+        """Make octets for the wire of data; after the handshake."""
+        while data:
+            data = data[self._tls.write(data) :]
+
+    def end(self) -> None:
+        """Say goodbye, and do not wait for an answer."""
+        if not self.is_shaking:
+            with suppress(ssl.SSLError):
+                self._tls.unwrap()
+
+    def outgoing(self) -> bytes:
+        """Return the octets that are to be sent, once."""
+        return self._outgoing.read()
 
 
 def server_context(certificate: Path, key: Path, ca: Path, crl: Path | None = None) -> ServerContext:
@@ -32,6 +82,9 @@ def server_context(certificate: Path, key: Path, ca: Path, crl: Path | None = No
     context.num_tickets = 0  # connections last: nothing is resumed
     try:
         context.load_cert_chain(certificate, key, password=_refuse_passphrase)
+    except ValueError:  # of _refuse_passphrase
+        mend = "openssl pkey -in KEY -out NEW"
+        raise SettingsError([f"[receiver] tls_key {key}: has a passphrase; take it away with: {mend}"]) from None
     except ssl.SSLError as error:
         raise SettingsError([f"[receiver] tls_certificate {certificate} with tls_key {key}: {_words(error)}"]) from None
     _trust(context, "ca", ca)
@@ -74,7 +127,7 @@ def _read(setting: str, path: Path | None) -> bytes:
 
 
 def _refuse_passphrase() -> str:
-    raise ValueError("the key has a passphrase; take it away with: openssl pkey -in KEY -out NEW")
+    raise ValueError
 
 
 def _words(error: Exception) -> str:

@@ -81,6 +81,7 @@ def files(folder: Path) -> set[str]:
     [
         (bytes([0x80, 0xFE, 0xFF]), "is not UTF-8 text"),
         ('[database]\nurl = "x"\n'.encode("utf-16"), "is not UTF-8 text"),
+        (b"a = " + b"[" * 100_000, "brackets are nested too deeply"),
         (b"[database\n", "is not TOML: Expected ']' at the end of a table declaration (at line 1, column 10)"),
     ],
 )

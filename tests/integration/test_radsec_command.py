@@ -17,7 +17,7 @@ from accounting.base.config import load_settings
 from accounting.base.errors import SettingsError
 from accounting.db.engine import open_database
 from accounting.journal import read_after
-from tests.support.certificates import CLIENT, SERVER, make_authority
+from tests.support.certificates import CLIENT, SERVER, make_authority, run
 from tests.support.load import free_port
 from tests.support.radius import SECRET, is_answer, request
 from tests.support.service import PATIENCE_S, ROOT, Service
@@ -130,6 +130,10 @@ def test_a_reload_takes_new_certificates_and_refuses_bad_ones(sqlite_url: str, t
         (tmp_path / f"{SERVER}.key").write_text("no key")
         service.process.send_signal(signal.SIGHUP)
         service.wait(lambda: f"{SERVER}.key: is not PEM" in service.said(), "the bad key is told")
+        protect = f"openssl pkey -in {authority}/{SERVER}.key -aes256 -passout pass:hush -out {SERVER}.key"
+        run(tmp_path, protect)
+        service.process.send_signal(signal.SIGHUP)
+        service.wait(lambda: "has a passphrase; take it away" in service.said(), "the protected key is told")
         with service.over_tls(authority) as client:
             assert ask(client, start("second"), b"radsec")
         for name in (f"{SERVER}.pem", f"{SERVER}.key", "ca.pem"):

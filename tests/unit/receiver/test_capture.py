@@ -169,6 +169,11 @@ def test_a_port_used_again_is_another_connection() -> None:
     assert over_tcp(begun, *again) == ([asked(2)], {"tcp": 1})
 
 
+def test_a_tcp_segment_repeated_behind_the_end_gives_nothing_again() -> None:
+    data = segment(asked(1), 100)
+    assert over_tcp(segment(b"", 99, 2), data, segment(b"", 100 + len(asked(1)), 0x11), data) == ([asked(1)], {})
+
+
 @given(st.lists(st.integers(0, 200), min_size=1, max_size=20), st.integers(0, 2**32 - 1), st.data())
 def test_tcp_segments_in_any_order_and_more_than_once_give_each_packet_once(
     sizes: list[int], begin: int, data: st.DataObject
