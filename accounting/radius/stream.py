@@ -184,7 +184,9 @@ class StreamPort:
 
     def tidy(self, now: float) -> None:
         """Close those whose time is over; once a second or so."""
-        for connection in list(self._connections.values()):
+        for connection in sorted(
+            self._connections.values(), key=lambda one: one.heard_at
+        ):  # who was held longest, first
             owed_s, silent_s = now - connection.owes_since, now - connection.heard_at
             if connection.is_shaking:
                 if owed_s > HANDSHAKE_S:
@@ -195,7 +197,11 @@ class StreamPort:
             elif connection.rest and not connection.is_paused:
                 if owed_s > UNFINISHED_S:
                     self._close(connection, "unfinished")
-            elif not connection.waiting and silent_s > (IDLE_S if connection.is_proven else UNPROVEN_S):
+            elif (
+                not connection.waiting
+                and not connection.is_held
+                and silent_s > (IDLE_S if connection.is_proven else UNPROVEN_S)
+            ):
                 self._close(connection, "idle")
             if connection.is_held and connection.fd >= 0:
                 connection.is_held = False
@@ -314,8 +320,9 @@ class StreamPort:
             if tls.is_shaking or (was_shaking and not self._let_in(connection, tls, intake)):
                 return
         if data:
-            connection.heard_at = now
             self._take(connection, data, intake, now)
+            if connection.is_proven:
+                connection.heard_at = now
         if connection.empty_bytes > EMPTY_BYTES_MAX:
             self._close(connection, "unfinished")
         if connection.fd >= 0:

@@ -43,13 +43,12 @@ class Session:
                 self._tls.do_handshake()
                 self.is_shaking = False
                 self.names = names_of(self._tls.getpeercert())
-            while True:
-                data += self._tls.read(_RECORD_BYTES)
+            while found := self._tls.read(_RECORD_BYTES):
+                data += found
+            self.has_ended = True  # the peer has said goodbye
         except ssl.SSLWantReadError:
-            return data
-        except ssl.SSLZeroReturnError:  # the peer has said goodbye
-            self.has_ended = True
-            return data
+            pass
+        return data
 
     def send(self, data: bytes) -> None:
         """Make octets for the wire of data; after the handshake."""
@@ -79,7 +78,8 @@ def server_context(certificate: Path, key: Path, ca: Path, crl: Path | None = No
     context.trusted = octets["ca"] + octets["crl"]
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.verify_mode = ssl.CERT_REQUIRED
-    context.num_tickets = 0  # connections last: nothing is resumed
+    context.num_tickets = 0  # connections last: nothing is resumed, by TLS 1.3 or, the next line, 1.2
+    context.options |= ssl.OP_NO_TICKET
     try:
         context.load_cert_chain(certificate, key, password=_refuse_passphrase)
     except ValueError:  # of _refuse_passphrase

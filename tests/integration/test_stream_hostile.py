@@ -3,6 +3,7 @@
 import socket
 import ssl
 import struct
+from contextlib import suppress
 from pathlib import Path
 from threading import Thread
 from time import monotonic
@@ -127,3 +128,37 @@ def test_a_reload_gives_connections_that_are_there_their_new_limits(rig: Rig) ->
         client.send(b"".join(request(SECRET, (40, 1), (44, f"new-{n}-{i}"), identifier=i) for i in range(4)))
         rig.receive(client, ANSWER_BYTES * 4)
     assert count("connections_held", client="proxy-1") > held
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("asked", [b"", START])
+def test_a_goodbye_ends_a_connection_once_what_came_before_is_answered(
+    over_tls: Rig, certificates: Path, asked: bytes, version: ssl.TLSVersion
+) -> None:
+    client = shake_hands(over_tls, certificates, version=version)
+    if asked:
+        client.send(asked)
+    with suppress(ssl.SSLWantReadError):
+        client.unwrap()
+    if asked:
+        over_tls.until(lambda: over_tls.raw() == [asked], "it is stored")
+    over_tls.until(lambda: over_tls.streams.connections == 0, "the connection is closed")
+
+
+def test_packets_without_the_secret_prove_nothing(rig: Rig) -> None:
+    client = rig.stream()
+    client.send(b"\x01" + START[1:])  # an Access-Request
+    before = count("received")
+    rig.until(lambda: count("received") > before, "it was read")
+    rig.streams.tidy(monotonic() + stream.UNPROVEN_S + 1)
+    assert rig.is_closed(client)
+
+
+def test_held_connections_of_a_client_are_read_in_turn(rig: Rig) -> None:
+    change_clients(rig, requests_per_s_max=20)
+    clients = [rig.stream() for _ in range(4)]
+    for number, client in enumerate(clients):
+        mine = [request(SECRET, (40, 1), (44, f"{number}-{n}"), identifier=n) for n in range(40)]
+        client.send(b"".join(mine))
+    for client in clients:
+        assert len(rig.receive(client, ANSWER_BYTES * 40)) == ANSWER_BYTES * 40
