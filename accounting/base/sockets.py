@@ -7,7 +7,7 @@ import errno
 import os
 import socket
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 from accounting.base.errors import TollbookError
 
@@ -17,6 +17,12 @@ FIRST_FD = 3
 """sd_listen_fds(3): the descriptors of LISTEN_FDS begin here."""
 SUPERVISED_VARIABLE = "SUPERVISED_SOCKETS"
 _KINDS = {"udp": socket.SOCK_DGRAM, "tcp": socket.SOCK_STREAM}
+
+
+class Named(Protocol):
+    """What has an address."""
+
+    def getsockname(self) -> Any: ...
 
 
 class Handed(NamedTuple):
@@ -57,7 +63,7 @@ def bind_all(
     return bound
 
 
-def name_of(bound: socket.socket) -> str:
+def name_of(bound: Named) -> str:
     """Return where a socket is bound, as one writes it."""
     return show_address(*bound.getsockname()[:2])
 

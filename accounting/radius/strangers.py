@@ -11,10 +11,10 @@ import struct
 from collections.abc import Iterable
 from contextlib import suppress
 from ipaddress import IPv6Network
-from typing import Any, Protocol
+from typing import Protocol
 
 from accounting.base.log import get_logger
-from accounting.base.sockets import show_address
+from accounting.base.sockets import Named, name_of
 from accounting.radius import metrics
 from accounting.radius.clients import ClientTable, Network
 
@@ -40,11 +40,10 @@ Instruction = tuple[int, int, int, int]
 log = get_logger("receiver")
 
 
-class Filtered(Protocol):
+class Filtered(Named, Protocol):
     """What a filter needs of a socket."""
 
     def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
-    def getsockname(self) -> Any: ...
 
 
 class Gate:
@@ -52,7 +51,7 @@ class Gate:
 
     def __init__(self, bound: Filtered) -> None:
         self._bound = bound
-        self._metric = metrics.FILTERED.labels(show_address(*bound.getsockname()[:2]))
+        self._metric = metrics.FILTERED.labels(name_of(bound))
         self._clients: ClientTable | None = None  # whom the filter lets in; None: there is no filter
         self._refused: ClientTable | None = None  # for these there can be none
         self._seen = 0

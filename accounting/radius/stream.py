@@ -17,7 +17,7 @@ from typing import Any
 
 from accounting.radius import metrics
 from accounting.radius.drops import DropLog
-from accounting.radius.intake import Intake
+from accounting.radius.intake import UNKNOWN_CLIENT, Intake
 from accounting.radius.packet import packets_of
 from accounting.radius.tls import ServerContext, Session
 
@@ -47,7 +47,7 @@ _KEEPALIVE = ((socket.TCP_KEEPIDLE, 60), (socket.TCP_KEEPINTVL, 10), (socket.TCP
 _NO_DESCRIPTOR = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
 _CLOSING = frozenset(
     (
-        "unknown_client",
+        UNKNOWN_CLIENT,
         "malformed",
         "oversized",
         "bad_authenticator",
@@ -105,6 +105,11 @@ class _Connection:
     def is_paused(self) -> bool:
         """Whether more of it is not read now."""
         return self.has_ended or self.is_held or self.waiting >= WAITING_MAX or bool(self.unsent)
+
+    @property
+    def idle_s(self) -> float:
+        """How long it may be silent."""
+        return IDLE_S if self.is_proven else UNPROVEN_S
 
     def sendto(self, data: bytes, _address: Any, /) -> int:
         """Keep a reply until all of this commit are there: one call, and over TLS one record, sends them."""
@@ -184,9 +189,10 @@ class StreamPort:
 
     def tidy(self, now: float) -> None:
         """Close those whose time is over; once a second or so."""
-        for connection in sorted(
+        longest_silent_first = sorted(
             self._connections.values(), key=lambda one: one.heard_at
-        ):  # who was held longest, first
+        )  # so the held take turns
+        for connection in longest_silent_first:
             owed_s, silent_s = now - connection.owes_since, now - connection.heard_at
             if connection.is_shaking:
                 if owed_s > HANDSHAKE_S:
@@ -197,11 +203,7 @@ class StreamPort:
             elif connection.rest and not connection.is_paused:
                 if owed_s > UNFINISHED_S:
                     self._close(connection, "unfinished")
-            elif (
-                not connection.waiting
-                and not connection.is_held
-                and silent_s > (IDLE_S if connection.is_proven else UNPROVEN_S)
-            ):
+            elif not connection.waiting and not connection.is_held and silent_s > connection.idle_s:
                 self._close(connection, "idle")
             if connection.is_held and connection.fd >= 0:
                 connection.is_held = False
@@ -256,7 +258,7 @@ class StreamPort:
             counted_as = f"handshake {host}" if is_tls else name
             fault = ""
             if client is None and not (is_tls and intake.awaits_certified(host)):
-                fault = "unknown_client"
+                fault = UNKNOWN_CLIENT
             elif self._is_too_many(counted_as, is_tls):
                 fault = "too_many"
             if fault:
@@ -333,7 +335,7 @@ class StreamPort:
         connection.names = tls.names
         client = intake.client_at(connection.address[0], connection.names) if connection.names else None
         if client is None:
-            self._close(connection, "unknown_client", certificate=" ".join(connection.names)[:255])
+            self._close(connection, UNKNOWN_CLIENT, certificate=" ".join(connection.names)[:255])
             return False
         if self._counts[client.name] >= CLIENT_CONNECTIONS_MAX:
             self._close(connection, "too_many")

@@ -11,7 +11,7 @@ from accounting.base.sockets import bind_all, name_of
 from accounting.radius import metrics
 from accounting.radius.intake import UNKNOWN_CLIENT, Intake
 from accounting.radius.packet import PACKET_BYTES_MAX
-from accounting.radius.strangers import Gate
+from accounting.radius.strangers import Filtered, Gate
 
 # Linux's numbers that Python's socket module does not name
 _SO_RCVBUFFORCE = 33
@@ -22,14 +22,12 @@ DRAIN_MAX = 256
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
-class Bound(Protocol):
+class Bound(Filtered, Protocol):
     """What the receiver needs of a socket. An address is opaque but for its first two parts, host and port."""
 
     def fileno(self) -> int: ...
     def recvfrom(self, size: int, /) -> tuple[bytes, Any]: ...
     def sendto(self, data: bytes, address: Any, /) -> int: ...
-    def setsockopt(self, level: int, option: int, value: bytes, /) -> None: ...
-    def getsockname(self) -> Any: ...
     def close(self) -> None: ...
 
 

@@ -132,7 +132,7 @@ def test_a_reload_gives_connections_that_are_there_their_new_limits(rig: Rig) ->
 
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
 @pytest.mark.parametrize("asked", [b"", START])
-def test_a_goodbye_ends_a_connection_once_what_came_before_is_answered(
+def test_a_goodbye_ends_a_connection_and_what_came_before_is_stored(
     over_tls: Rig, certificates: Path, asked: bytes, version: ssl.TLSVersion
 ) -> None:
     client = shake_hands(over_tls, certificates, version=version)
