@@ -86,12 +86,12 @@ def done(process: "subprocess.Popen[bytes]", folder: Path, name: str) -> None:
 
 def with_sound(scenario: str, folder: Path, lasts_s: float) -> str:
     """Make a scenario like another, where the caller is heard for so long after the answer, and return its name."""
-    sound = folder / f"{lasts_s}.pcmu"
+    made = folder / f"{scenario}-heard"
+    sound = made.with_suffix(".pcmu")  # of this scenario alone: SIPp may be reading that of another one
     sound.write_bytes(b"\xff" * round(8_000 * lasts_s))
     play = f'<nop><action><exec rtp_stream="{sound},1,0"/></action></nop><pause milliseconds="{lasts_s * 1_000:.0f}"/>'
     text = (SCENARIOS / f"{scenario}.xml").read_text().replace("[media_port]", "[rtpstream_audio_port]")
     head, ack, tail = text.partition("ACK [next_url]")
-    made = folder / f"{scenario}-heard"
     made.with_suffix(".xml").write_text(head + ack + tail.replace("</send>", f"</send>{play}", 1))
     return str(made)
 
