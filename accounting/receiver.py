@@ -23,7 +23,7 @@ class Port(Protocol):
     def fileno(self) -> int: ...
 
     def ready(self, intake: Intake) -> None:
-        """Something can be read: give what is there to `intake.take`, but come back after 256 or so."""
+        """Something can be read: give what is there to `intake.take`, but come back after 100 or so."""
 
     def flush(self) -> None:
         """Send the replies that were given since the last time, if they are not gone already."""

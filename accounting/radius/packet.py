@@ -69,7 +69,7 @@ def packets_of(stream: bytes) -> tuple[list[bytes], bytes | str]:
 
 def is_signed(packet: bytes, secret: bytes) -> bool:
     """Return whether the Request Authenticator was made with this secret (RFC 2866 section 3)."""
-    made = md5(packet[:4] + _SIXTEEN_ZEROS + packet[20:] + secret, usedforsecurity=False).digest()
+    made = _digest(packet[:4] + _SIXTEEN_ZEROS + packet[20:] + secret)
     return hmac.compare_digest(made, packet[4:20])
 
 
@@ -117,7 +117,7 @@ def response_to(packet: bytes, secret: bytes) -> bytes:
         echoed = b"".join(packet[at:end] for kind, at, end in _attributes(packet) if kind == _PROXY_STATE)
     length = HEADER_BYTES + len(echoed)
     head = bytes((ACCOUNTING_RESPONSE, packet[1], length >> 8, length & 0xFF))
-    signature = md5(head + packet[4:20] + echoed + secret, usedforsecurity=False).digest()
+    signature = _digest(head + packet[4:20] + echoed + secret)
     return head + signature + echoed
 
 
@@ -132,5 +132,16 @@ def _attributes(packet: bytes) -> list[tuple[int, int, int]]:
     return found
 
 
+def _digest(data: bytes) -> bytes:
+    """Return the MD5 digest: a copy costs a third less than a new object, which OpenSSL looks up anew."""
+    made = _EMPTY.copy()
+    made.update(data)
+    digest: bytes = made.digest()
+    return digest
+
+
 def _plain_md5(data: bytes = b"") -> Any:  # the type of hashlib's objects has no public name
     return md5(data, usedforsecurity=False)
+
+
+_EMPTY = _plain_md5()

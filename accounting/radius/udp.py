@@ -17,8 +17,8 @@ from accounting.radius.strangers import Filtered, Gate
 _SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
 _ANCILLARY_BYTES = 64
-DRAIN_MAX = 256
-"""Datagrams read before a finished commit is looked after: 256 take about 2.5 ms."""
+DRAIN_MAX = 128
+"""Datagrams read before commits are looked after: about 1.2 ms, and a commit runs while the next ones are read."""
 _ANY = ("0.0.0.0", "::")  # noqa: S104 - compared with, not bound to
 
 
