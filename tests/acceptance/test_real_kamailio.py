@@ -13,6 +13,7 @@ from sqlalchemy import URL, make_url
 
 from accounting.base.clock import parse_instant
 from tests.support import sipp
+from tests.support.daemon import wait_until
 from tests.support.howto import block
 from tests.support.kamailio import ZONE, kamailio, make_tables, to
 from tests.support.load import free_port
@@ -25,7 +26,7 @@ FORWARDED_TO, TRANSFERRED_TO, HANDED_OVER_TO = "+4930999991", "+4930999992", "+4
 NOT_ANSWERED = {"answered_at": "", "duration_ms": "0", "stop_cause": "", "released_by": "unknown"}
 PARTIES = {
     "answers": ("uas_answers", "-d", "500"),
-    "hangs_up": ("uas_hangs_up", "-d", "2000", "-callid_slash_ign"),
+    "hangs_up": ("uas_hangs_up", "-d", "6000", "-callid_slash_ign"),
     "busy": ("uas_busy",),
     "absent": ("uas_absent",),
     "rings": ("uas_rings",),
@@ -104,8 +105,8 @@ def made(tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, mariad
     )
     radius = Operator(folder / "radius", sqlite_template, clients)
     with radius.receiving():
-        _run_calls(folder, radius.address, database, outer)
-    return Made(_truths(folder), radius, database)
+        truths = _run_calls(folder, radius, database, outer)
+    return Made(truths, radius, database)
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +246,7 @@ def _truths(folder: Path) -> dict[str, Truth]:
     return truths
 
 
-def _run_calls(folder: Path, accounting: tuple[str, int], database: URL, outer: URL) -> None:
+def _run_calls(folder: Path, radius: Operator, database: URL, outer: URL) -> dict[str, Truth]:
     parties = {name: (CALLED, free_port()) for name in PARTIES}
     proxy = (PROXY, free_port())
     parties["outer"] = (OUTER, free_port())
@@ -254,8 +255,8 @@ def _run_calls(folder: Path, accounting: tuple[str, int], database: URL, outer: 
     places[HANDED_OVER_TO] = to(parties["hangs_up"])
     places |= {number: to(parties["answers"]) for number in (FORWARDED_TO, TRANSFERRED_TO)}
     with ExitStack() as stack:
-        stack.enter_context(kamailio(folder / "proxy", proxy, accounting, places, database))
-        stack.enter_context(kamailio(folder / "outer", parties["outer"], accounting, beyond, outer))
+        stack.enter_context(kamailio(folder / "proxy", proxy, radius.address, places, database))
+        stack.enter_context(kamailio(folder / "outer", parties["outer"], radius.address, beyond, outer))
         for name, (scenario, *options) in PARTIES.items():
             stack.enter_context(sipp.answering(scenario, folder, parties[name], *options))
         calls = {
@@ -269,6 +270,12 @@ def _run_calls(folder: Path, accounting: tuple[str, int], database: URL, outer: 
             stack.callback(process.kill)
         for name, process in calls.items():
             sipp.done(process, folder, name)
+        truths = _truths(folder)
+        ended = {truth.call_id: truth.ended_s is not None for truth in truths.values()}
+        wait_until(
+            lambda: all(radius.stored(call_id) > has_end for call_id, has_end in ended.items()), "all is reported"
+        )
+    return truths
 
 
 def _place(call: Call, parties: dict[str, tuple[str, int]]) -> str:

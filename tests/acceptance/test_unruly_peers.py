@@ -12,7 +12,6 @@ import struct
 import threading
 from contextlib import suppress
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
@@ -26,7 +25,9 @@ from tests.support.radius import SECRET, is_answer, request
 __all__ = ["authority"]
 ANSWER_BYTES = 20
 PEERS = 24
-LASTS_S = 6.0
+KILLS = 2
+LASTS_S = 4.0
+ENOUGH = 1_000
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() resets
 QUIET_CPU = 0.1
 
@@ -34,7 +35,7 @@ QUIET_CPU = 0.1
 class Peer(threading.Thread):
     """One peer that connects again and again; acknowledged: the packets whose answer it has read, whole."""
 
-    def __init__(self, service: Streams, authority: Path, number: int, end: float) -> None:
+    def __init__(self, service: Streams, authority: Path, number: int, end: threading.Event) -> None:
         super().__init__()
         self._service = service
         self._number = number
@@ -49,7 +50,7 @@ class Peer(threading.Thread):
         self._context.load_cert_chain(authority / f"{CLIENT}.pem", authority / f"{CLIENT}.key")
 
     def run(self) -> None:
-        while monotonic() < self._end:
+        while not self._end.is_set():
             with suppress(OSError):
                 self._visit()
 
@@ -113,11 +114,11 @@ def pause(seconds: float) -> None:
 def test_peers_that_do_what_they_like(sqlite_url: str, authority: Path, tmp_path: Path, is_killed: bool) -> None:
     service = Streams(tmp_path, sqlite_url, authority)
     with service.running("receive"):
-        end = monotonic() + LASTS_S
+        end = threading.Event()
         peers = [Peer(service, authority, number, end) for number in range(PEERS)]
         for peer in peers:
             peer.start()
-        while is_killed and monotonic() < end - 2:
+        for _ in range(KILLS if is_killed else 0):
             pause(1)
             pid = service.pid("receive")
             os.kill(pid, signal.SIGKILL)
@@ -127,6 +128,9 @@ def test_peers_that_do_what_they_like(sqlite_url: str, authority: Path, tmp_path
                 asked = request(SECRET, (40, 1), (44, f"good-{number}"), identifier=number)
                 client.sendall(asked)
                 assert client.recv(ANSWER_BYTES)[1] == number
+        pause(LASTS_S)
+        service.wait(lambda: sum(len(peer.acknowledged) for peer in peers) > ENOUGH, "there was load to speak of")
+        end.set()
         for peer in peers:
             peer.join()
         service.wait(lambda: service.metric("tollbook_receiver_connections") == 0, "all connections are forgotten")
@@ -138,5 +142,4 @@ def test_peers_that_do_what_they_like(sqlite_url: str, authority: Path, tmp_path
     with open_database(sqlite_url) as database, database.journal_read() as conn:
         stored = [row.raw for row in read_after(conn, {}, 10_000_000)]
     acknowledged = set[bytes]().union(*(peer.acknowledged for peer in peers))
-    assert len(acknowledged) > 1000
     assert acknowledged <= set(stored)

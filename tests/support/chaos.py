@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,7 +18,7 @@ from accounting.db.engine import open_database
 from accounting.db.tables import journal
 from accounting.radius.attributes import Malformed, attributes
 from tests.support import radload
-from tests.support.daemon import listens
+from tests.support.daemon import GREETING
 from tests.support.load import free_port
 
 LONG_AFTER = "2038-01-01T00:00:00Z"  # every grace time and age has passed
@@ -60,14 +61,14 @@ class Site:
         return done.stdout + done.stderr
 
     def start_receiver(self, environment: Mapping[str, str] | None = None) -> "subprocess.Popen[bytes]":
-        """Start `tollbook receive` and wait until it listens; its words are in receive-N.log."""
+        """Start `tollbook receive` and wait until it is at work; its words are in receive-N.log."""
         log = self.folder / f"receive-{len(self.receivers)}.log"
         with log.open("wb") as out:
             process = subprocess.Popen(
                 self._command("receive"), stdout=out, stderr=out, env=os.environ | dict(environment or {})
             )
         self.receivers.append(process)
-        wait_until(lambda: listens(("127.0.0.1", self.port)) or process.poll() is not None, "the receiver listens", 30)
+        wait_until(lambda: GREETING in log.read_text() or process.poll() is not None, "the receiver is at work", 30)
         assert process.poll() is None, log.read_text()
         return process
 
@@ -76,10 +77,10 @@ class Site:
         return "".join(path.read_text() for path in sorted(self.folder.glob("receive-*.log")))
 
     def load(self, *words: str, port: int | None = None) -> "subprocess.Popen[str]":
-        """Start radload, which repeats each request until it is answered, for half a minute."""
+        """Start radload, which repeats each request until it is answered, for five minutes."""
         acked = self.folder / f"acked-{len(self._loads)}"
         command = radload.command(
-            port or self.port, "--retry-ms", "300", "--retries", "100", "--ack-log", str(acked),
+            port or self.port, "--retry-ms", "300", "--retries", "1000", "--ack-log", str(acked),
             "--call-prefix", f"l{len(self._loads)}-", *words,
         )  # fmt: skip
         process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -117,10 +118,14 @@ class Site:
         return float(span_us or 0) / 1e6
 
     def check_nothing_lost(self) -> None:
-        """Acknowledged minus journalled must be empty."""
+        """Acknowledged minus journalled must be empty, once what a slow database left in the spool is moved."""
         acknowledged = self.acknowledged()
         assert len(acknowledged) > 1_000, "there was no load to speak of"
-        assert not acknowledged.keys() - self.journalled().keys()
+        self.wait_until_journalled(acknowledged.keys())
+
+    def wait_until_journalled(self, reports: AbstractSet[Report]) -> None:
+        """Wait until the journal holds all of these."""
+        wait_until(lambda: reports <= self.journalled().keys(), "what was acknowledged is in the journal")
 
     def check_calls(self) -> None:
         """Each call that is journalled is one CDR, charged once if it ended, and the books are right."""

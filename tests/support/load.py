@@ -10,6 +10,7 @@ from tests.support.radius import SECRET, is_answer, sign
 
 WINDOW = 128  # identifiers in use at a time, of one socket
 RETRY_S = 0.3
+_given: set[int] = set()  # ports
 
 
 class Sender(threading.Thread):
@@ -75,8 +76,11 @@ def _send(sock: socket.socket, datagram: bytes, address: tuple[str, int]) -> Non
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_DGRAM) -> int:
-    """Return a port of 127.0.0.1 that is free now, for UDP or of another kind."""
-    with socket.socket(socket.AF_INET, kind) as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
+    """Return a port of 127.0.0.1 that is free now, for UDP or of another kind, and that was not given before."""
+    while True:
+        with socket.socket(socket.AF_INET, kind) as sock:
+            sock.bind(("127.0.0.1", 0))
+            port: int = sock.getsockname()[1]
+        if port not in _given:
+            _given.add(port)
+            return port

@@ -158,7 +158,7 @@ def _start(data: Path, port: int, options: tuple[str, ...]) -> "subprocess.Popen
     ]  # fmt: skip
     return subprocess.Popen(
         command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
-        start_new_session=True,  # Ctrl-C is for us, not for it
+        process_group=0,  # Ctrl-C is for us, not for it
     )  # fmt: skip
 
 
@@ -169,7 +169,7 @@ def _watch(process: "subprocess.Popen[bytes]", data: Path) -> "subprocess.Popen[
     """
     script = 'cat; kill -9 "$1"; rm -rf "$2"'  # nothing on the server is kept
     return subprocess.Popen(
-        ["sh", "-c", script, "watcher", str(process.pid), str(data)], stdin=subprocess.PIPE, start_new_session=True
+        ["sh", "-c", script, "watcher", str(process.pid), str(data)], stdin=subprocess.PIPE, process_group=0
     )
 
 

@@ -9,7 +9,7 @@ from contextlib import closing, contextmanager
 from pathlib import Path
 from shutil import copy
 
-from tests.support.daemon import listens, running
+from tests.support.daemon import GREETING, running
 from tests.support.load import free_port
 
 AFTERWARDS = "2038-01-01T00:00:00Z"  # every grace time and age has passed
@@ -42,7 +42,8 @@ class Operator:
     @contextmanager
     def receiving(self) -> Iterator[None]:
         """Run the receiver until the block ends."""
-        with running(self._command("receive"), self.folder / "receive.log", lambda: listens(self.address)):
+        log = self.folder / "receive.log"
+        with running(self._command("receive"), log, lambda: GREETING in log.read_text()):
             yield
 
     @contextmanager
