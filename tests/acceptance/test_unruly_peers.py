@@ -10,7 +10,7 @@ import socket
 import ssl
 import struct
 import threading
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
@@ -113,8 +113,9 @@ def pause(seconds: float) -> None:
 @pytest.mark.parametrize("is_killed", [False, True])
 def test_peers_that_do_what_they_like(sqlite_url: str, authority: Path, tmp_path: Path, is_killed: bool) -> None:
     service = Streams(tmp_path, sqlite_url, authority)
-    with service.running("receive"):
-        end = threading.Event()
+    end = threading.Event()
+    with service.running("receive"), ExitStack() as stack:
+        stack.callback(end.set)
         peers = [Peer(service, authority, number, end) for number in range(PEERS)]
         for peer in peers:
             peer.start()
