@@ -6,10 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from accounting.db.engine import Database, open_database, upgrade_database
 from tests.support import mariadb
 
+settings.register_profile("tollbook", deadline=None)  # a machine may stop for a moment
+settings.load_profile("tollbook")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and so would our children
 
 

@@ -112,7 +112,7 @@ def test_what_was_answered_over_connections_outlives_a_killed_receiver(
                             os.kill(pid, signal.SIGKILL)
                         answers += octets
                 answered += [one for one in asked if any(is_answer(got, one, b"radsec") for got in cut(answers))]
-            service.wait(lambda: service.get("/readyz")[0] == 200 and service.pid("receive") != pid, "it is back")  # noqa: B023
+            service.wait_for_another("receive", pid)
     assert answered
     assert not set(answered) - set(journalled(sqlite_url))
 

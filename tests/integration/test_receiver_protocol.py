@@ -60,6 +60,7 @@ def test_a_status_server_is_not_answered_while_nothing_can_be_stored(
             rig.take(client, START)
             failures = count("commit_failures")
             rig.until(lambda: count("commit_failures") > failures, "the commit failed")
+            rig.receiver.step(0)  # sees that it did
             other = rig.client()
             answered = count("status_server")
             other.send(status_server())

@@ -51,6 +51,15 @@ def flood(rig: Rig, number: int) -> float:
     return count("received") - before
 
 
+def flood_until_shut_out(rig: Rig) -> None:
+    """Send more than may come in a second, again where it took longer."""
+    for _ in range(10):
+        flood(rig, FLOOD_PER_S + 200)
+        if shut_out(*rig.addresses[0]):
+            return
+    raise AssertionError("no flood was noticed")
+
+
 def has_come(rig: Rig) -> bool:
     before = count("received")
     rig.receiver.step(0.05)
@@ -63,15 +72,14 @@ def test_a_few_strangers_are_all_read(rig: Rig) -> None:
 
 
 def test_a_flood_is_dropped_by_the_kernel_and_the_clients_are_heard(rig: Rig) -> None:
-    flood(rig, FLOOD_PER_S + 200)
-    assert shut_out(*rig.addresses[0]) == 1
+    flood_until_shut_out(rig)
     assert 0 < flood(rig, 20_000) < 20_000 / SAMPLE * 2
     good = rig.client()
     assert is_answer(rig.ask(good, START), START, SECRET)
 
 
 def test_a_client_that_a_reload_brings_is_heard_while_others_flood(rig: Rig) -> None:
-    flood(rig, FLOOD_PER_S + 200)
+    flood_until_shut_out(rig)
     clients = [Client(f"proxy-{n}", network_of(f"127.0.0.{n}"), SECRET, rig.sources["proxy-1"]) for n in (1, 3)]
     rig.receiver.replace_clients(ClientTable(clients))
     flood(rig, 1000)  # its sample tells

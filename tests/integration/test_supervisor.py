@@ -92,7 +92,7 @@ def test_supervisor_may_be_process_1_of_a_container() -> None:
 
 
 def test_child_that_falls_silent_is_killed_and_started_again() -> None:
-    one = Supervised(f"{sys.executable} {CHILD}", start_s=0, hang_s=0.5)
+    one = Supervised(f"{sys.executable} {CHILD}", start_s=0, hang_s=3)
     first = one.started("a")
     one.ready("a")
     os.kill(first, signal.SIGSTOP)

@@ -61,6 +61,11 @@ def cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
+def state(pid: int) -> str:
+    """Return the state of a process as proc(5) has it: R, S, T and so on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+
+
 def wait_until(true: Callable[[], bool], what: str, within_s: float = START_TIMEOUT_S) -> None:
     """Return once something is true that other processes bring about; fail if it takes too long."""
     deadline, pause = time.monotonic() + within_s, threading.Event()

@@ -86,6 +86,10 @@ class Service:
         """Return the process id of a child, 0 while it is not there."""
         return int(json.loads(self.get("/healthz")[1])["processes"][name]["pid"] or 0)
 
+    def wait_for_another(self, name: str, pid: int) -> None:
+        """Wait until another process than this one is the child of that name, and all are ready."""
+        self.wait(lambda: self.pid(name) not in (0, pid) and self.get("/readyz")[0] == 200, f"another {name} is ready")
+
     def metric(self, sample: str) -> float:
         """Return a sample of /metrics as it is written there, 0 if there is none."""
         for line in self.get("/metrics")[1].splitlines():
