@@ -189,10 +189,8 @@ class StreamPort:
 
     def tidy(self, now: float) -> None:
         """Close those whose time is over; once a second or so."""
-        longest_silent_first = sorted(
-            self._connections.values(), key=lambda one: one.heard_at
-        )  # so the held take turns
-        for connection in longest_silent_first:
+        # the longest silent first, so that the held take turns
+        for connection in sorted(self._connections.values(), key=lambda one: one.heard_at):
             owed_s, silent_s = now - connection.owes_since, now - connection.heard_at
             if connection.is_shaking:
                 if owed_s > HANDSHAKE_S:

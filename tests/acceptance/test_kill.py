@@ -133,8 +133,9 @@ def _check_calls(lab: Lab, sender: Sender) -> None:
         n = int(row.call_id[1:])
         assert row.duration_ms == lasted_s(n) * 1_000
         assert row.price_micros == lasted_s(n) * PRICE_MICROS_PER_S
-    charged = Counter(c.cdr_id for c in lab.charges() if c.kind == "charge")
-    charged.subtract(c.cdr_id for c in lab.charges() if c.kind == "reversal")
+    charges = lab.charges()
+    charged = Counter(c.cdr_id for c in charges if c.kind == "charge")
+    charged.subtract(c.cdr_id for c in charges if c.kind == "reversal")
     assert +charged == Counter(row.id for row in ended), "one charge for each that ended, and for nobody else"
     assert not -charged, "what was charged is taken back once"
     with lab.database.read() as conn:

@@ -241,7 +241,7 @@ posting = st.tuples(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(postings=st.lists(posting, max_size=12))
 def test_whatever_is_posted_balances_are_their_entries_and_all_sum_up_to_zero(
     sqlite_url: str, postings: list[tuple[str, str, int, str]]

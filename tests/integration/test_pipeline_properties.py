@@ -400,7 +400,7 @@ def in_one_run(template: Path, lab: Lab, steps: Sequence[Step]) -> dict[str, Any
         return state(other, exact=is_of_one_source(steps))
 
 
-@settings(max_examples=EXAMPLES, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
 @given(scenarios())
 def test_any_runs_end_where_one_run_ends(template: Path, steps: list[Step]) -> None:
     with laboratory(template) as lab:

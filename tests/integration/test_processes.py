@@ -1,5 +1,6 @@
 """Several processes as one: receivers that share addresses, sockets that outlive a child, metrics and health."""
 
+import json
 import os
 import signal
 import socket
@@ -29,6 +30,11 @@ def client_of(service: Service) -> Iterator[socket.socket]:
 
 def start_of(call: str) -> bytes:
     return request(SECRET, (40, 1), (44, call))
+
+
+def misses(page: tuple[int, str], name: str) -> bool:
+    status, body = page
+    return status == 503 and name in json.loads(body)["problems"]
 
 
 def ask(service: Service, calls: int) -> None:
@@ -99,7 +105,7 @@ def test_readyz_says_what_keeps_a_process_from_its_work(sqlite_url: str, tmp_pat
         assert service.get("/")[0] == 404
         pid = service.pid("schedule")
         os.kill(pid, signal.SIGKILL)
-        service.wait(lambda: (page := service.get("/readyz"))[0] == 503 and "schedule" in page[1], "it is missed")
+        service.wait(lambda: misses(service.get("/readyz"), "schedule"), "it is missed")
         assert service.get("/readyz/receive")[0] == 200
         service.wait(lambda: service.get("/readyz")[0] == 200, "it is back")
 

@@ -13,9 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from accounting.db.engine import Database, open_database
+from accounting.db.engine import open_database
 from accounting.journal import read_after, writers
-from tests.support.daemon import wait_until
 from tests.support.radius import SECRET, is_answer, request
 
 PATIENCE_S = 60
@@ -32,21 +31,26 @@ def config(folder: Path, url: str, listen: str = "127.0.0.1:0") -> Path:
     return path
 
 
-def journalled(database: Database) -> list[bytes]:
-    with database.journal_read() as conn:
-        return [row.raw for row in read_after(conn, {}, 10)]
-
-
 def command(path: Path) -> "subprocess.Popen[str]":
     words = [sys.executable, "-m", "tollbook", "receive", "--config", str(path)]
     return subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=ROOT, env={"PATH": os.environ["PATH"]})
 
 
 @contextmanager
-def running(path: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
-    """Give a receiver that listens, and its port."""
+def started(path: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Give a receiver, of whose words none is read yet."""
     process = command(path)
     try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@contextmanager
+def running(path: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
+    """Give a receiver that listens, and its port."""
+    with started(path) as process:
         assert process.stderr
         lines = []
         for line in process.stderr:
@@ -57,9 +61,6 @@ def running(path: Path) -> Iterator[tuple["subprocess.Popen[str]", int]]:
         else:
             pytest.fail(f"it ended: {''.join(lines)}")
         yield process, int(found.group(1))
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @contextmanager
@@ -94,8 +95,11 @@ def test_a_database_that_is_held_neither_keeps_answers_back_nor_the_end(sqlite_u
             assert is_answer(client.recv(4096), START, SECRET)
             process.send_signal(signal.SIGTERM)
             assert process.wait(PATIENCE_S) == 0
-        with running(config(tmp_path, sqlite_url)):
-            wait_until(lambda: journalled(database) == [START], "the spool was moved")
+        with started(config(tmp_path, sqlite_url)) as process:
+            assert process.stderr
+            assert any("the spool was moved" in line for line in process.stderr)
+        with database.journal_read() as conn:
+            assert [row.raw for row in read_after(conn, {}, 10)] == [START]
 
 
 def test_an_interrupt_after_the_first_signal_does_not_wait_for_the_disk(sqlite_url: str, tmp_path: Path) -> None:

@@ -228,7 +228,7 @@ def test_proxy_states_come_back_in_their_order(small: Rig) -> None:
     assert answer[20:] == b"\x21\x03b\x21\x03a\x21\x03b"
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(datagram=st.binary(max_size=600) | st.builds(lambda tail: start()[:20] + tail, st.binary(max_size=80)))
 def test_no_datagram_stops_it(small: Rig, datagram: bytes) -> None:
     client = small.client()

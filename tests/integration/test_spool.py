@@ -251,7 +251,7 @@ def test_a_day_has_a_writer_of_its_own(store: SpooledJournal, database: Database
         assert [row.kind for row in conn.execute(select(writer).where(writer.c.kind == "spool"))] == ["spool"] * 2
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=30, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.integers(1, 4), min_size=1, max_size=6), st.data())
 def test_a_move_that_is_cut_off_anywhere_is_repeated(
     tmp_path_factory: pytest.TempPathFactory, sqlite_template: Path, sizes: list[int], data: st.DataObject

@@ -57,13 +57,13 @@ def listens(at: tuple[str, int]) -> bool:
 
 def cpu_s(pid: int) -> float:
     """Return the CPU seconds a process has used, its threads included."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
+    fields = _stat(pid)
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def state(pid: int) -> str:
     """Return the state of a process as proc(5) has it: R, S, T and so on."""
-    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    return _stat(pid)[0]
 
 
 def wait_until(true: Callable[[], bool], what: str, within_s: float = START_TIMEOUT_S) -> None:
@@ -72,6 +72,11 @@ def wait_until(true: Callable[[], bool], what: str, within_s: float = START_TIME
     while not true():
         assert time.monotonic() < deadline, f"waited in vain until {what}"
         pause.wait(0.05)
+
+
+def _stat(pid: int) -> list[str]:
+    """Return what proc(5) tells of a process behind its name, from its state on."""
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2].split()
 
 
 def _watch(group: int) -> "subprocess.Popen[bytes]":

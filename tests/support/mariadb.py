@@ -6,7 +6,6 @@ It ends with the process that started it, however that ends. `python -m tests.su
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
 import threading
@@ -15,11 +14,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
+from socket import SOCK_STREAM
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL, make_url
 
 from accounting.db.engine import upgrade_database
+from tests.support.load import free_port
 
 START_TIMEOUT_S = 60
 MISSING = "MariaDB's server is not installed; run: apt-get install mariadb-server"
@@ -42,7 +43,7 @@ def running_server(folder: Path | None = None, options: tuple[str, ...] = ()) ->
     data = Path(tempfile.mkdtemp(prefix="tollbook-mariadb-", dir=parent))
     try:
         _install(data)
-        port = _free_port()
+        port = free_port(SOCK_STREAM)
         process = _start(data, port, options)
         watcher = _watch(process, data)
         try:
@@ -175,12 +176,6 @@ def _watch(process: "subprocess.Popen[bytes]", data: Path) -> "subprocess.Popen[
 
 def _user() -> list[str]:
     return ["--user=mysql"] if os.geteuid() == 0 else []
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def _wait_until_ready(url: URL, process: "subprocess.Popen[bytes]", data: Path) -> None:

@@ -6,12 +6,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from shutil import rmtree
+from socket import SOCK_STREAM
 from subprocess import run
 
 from sqlalchemy import create_engine, text
 from sqlalchemy.engine import URL
 
 from tests.support import mariadb
+from tests.support.load import free_port
 
 
 class RestartableServer:
@@ -21,7 +23,7 @@ class RestartableServer:
         mariadb._install(data)
         self._data = data
         self._backup = data.with_name(data.name + "-backup")
-        self._port = mariadb._free_port()
+        self._port = free_port(SOCK_STREAM)
         self.start()
         engine = create_engine(self._server_url.set(drivername="mysql+mysqldb"))
         with engine.connect() as conn:

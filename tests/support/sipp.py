@@ -68,8 +68,7 @@ def calling(
     """Start a call, or several; done() waits for their end."""
     command = [
         *_command(scenario, folder / name, (at, 0), options), "-m", str(calls), "-timeout", str(PATIENCE_S),
-        "-timeout_error", "-default_behaviors", "all,-abortunexp",  # a 100 or 180 may come again, and late
-        f"{proxy[0]}:{proxy[1]}",
+        "-timeout_error", f"{proxy[0]}:{proxy[1]}",
     ]  # fmt: skip
     with (folder / f"{name}.out").open("wb") as out:
         return subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, cwd=folder)

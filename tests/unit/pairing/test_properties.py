@@ -156,7 +156,7 @@ def without_positions(calls: Sequence[Call]) -> list[Call]:
     return [call._replace(events=(len(call.events),)) for call in calls]
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(stories(), st.data())
 def test_any_order_in_any_batches_gives_the_same_calls(story: Story, data: st.DataObject) -> None:
     whole = paired(story, story.events)
@@ -172,7 +172,7 @@ def test_any_order_in_any_batches_gives_the_same_calls(story: Story, data: st.Da
     assert paired(story, kept).calls == whole.calls
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(stories(), st.data())
 def test_positions_and_arrivals_do_not_matter(story: Story, data: st.DataObject) -> None:
     refs = data.draw(st.permutations([event.ref for event in story.events]))
@@ -183,7 +183,7 @@ def test_positions_and_arrivals_do_not_matter(story: Story, data: st.DataObject)
     assert without_positions(paired(story, moved).calls) == without_positions(paired(story, story.events).calls)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(stories())
 def test_repeats_change_nothing(story: Story) -> None:
     again = [event._replace(ref=event.ref + 1000, source_id=2) for event in story.events]
@@ -193,7 +193,7 @@ def test_repeats_change_nothing(story: Story) -> None:
     assert len(twice.duplicates) == len(whole.duplicates) + len(again)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(stories())
 def test_every_event_is_in_one_call_or_a_duplicate(story: Story) -> None:
     group = paired(story, story.events)
@@ -202,7 +202,7 @@ def test_every_event_is_in_one_call_or_a_duplicate(story: Story) -> None:
     assert list(group.duplicates) == sorted(group.duplicates)
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(stories())
 def test_calls_hold_what_their_state_promises(story: Story) -> None:
     for call in paired(story, story.events).calls:
@@ -221,7 +221,7 @@ def test_calls_hold_what_their_state_promises(story: Story) -> None:
         assert (call.exceptions == ("no_stop",)) == (call.stop_cause == "max_age")
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(stories())
 def test_open_call_changes_when_it_is_due_and_not_before(story: Story) -> None:
     group = paired(story, story.events)
@@ -234,7 +234,7 @@ def test_open_call_changes_when_it_is_due_and_not_before(story: Story) -> None:
             assert paired(story, story.events, story.now_us + 10_000 * SECOND).calls[place] == call
 
 
-@settings(max_examples=EXAMPLES, deadline=None)
+@settings(max_examples=EXAMPLES)
 @given(stories())
 def test_short_way_gives_what_the_long_way_gives(story: Story) -> None:
     for first in story.events:

@@ -356,7 +356,7 @@ def told_of_a_call(draw: st.DrawFn) -> list[AccountingEvent]:
     return [event for event in told if draw(st.integers(0, 5))]
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(told_of_a_call(), min_size=1, max_size=4), st.sampled_from([None, "gw1", "10.0.0.1"]), st.data())
 def test_nothing_depends_on_order_or_batches_where_many_share_an_id(
     told: list[list[AccountingEvent]], restarted: str | None, data: st.DataObject
